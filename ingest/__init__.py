@@ -1,0 +1,1 @@
+"""From image files to points: sources, decoding, the ledger and the worker."""
