@@ -1,0 +1,1 @@
+"""The examiner: the split, the questions and the marks."""

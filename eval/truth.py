@@ -1,0 +1,99 @@
+"""Examination by a committed ground truth, as Marqo's fashion benchmark does it: queries and their right answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from engine.errors import UsageError
+from eval.bounds import RESAMPLES
+from eval.examination import TruthExamination
+from eval.figures import Bootstrap, rank_figures
+from eval.metrics import NEVER, ranks_of_run
+
+Truth = Mapping[str, Mapping[str, float]]
+"""Relevance of item ids to each query; above 0 is right, and by how much plays no part."""
+
+SearchTexts = Callable[[Sequence[str], int], Sequence[Sequence[str]]]
+
+DEPTH = 10
+
+
+def examine_ground_truth(
+    truth: Truth,
+    search: SearchTexts,
+    gallery_ids: Collection[str],
+    *,
+    seed: int = 42,
+    resamples: int = RESAMPLES,
+) -> TruthExamination:
+    """Ask every query of ``truth`` and mark the first 10 hits: set recall@1 and @10 and MRR@10, as the benchmark does.
+
+    ``search(texts, limit)`` returns item ids, best first, for each text. Right answers that ``gallery_ids`` lacks are
+    never found; they are counted, and their queries stay in the denominator. hit@K is given beside recall@K.
+
+    Raises: UsageError when a query is left unanswered by ``search``, or the truth is empty.
+    """
+    if not truth:
+        raise UsageError("the ground truth has no queries; give a file with at least one")
+    texts = list(truth)
+    held = set(gallery_ids)
+    right = [{item for item, relevance in truth[text].items() if relevance > 0} for text in texts]
+    missing = [answers - held for answers in right]
+    run = [list(found)[:DEPTH] for found in search(texts, DEPTH)]
+    ranks = ranks_of_run(run, right, gallery=len(held))
+    present = np.array([len(answers) - len(lost) for answers, lost in zip(right, missing, strict=True)])
+    figures = rank_figures(ranks, Bootstrap(seed, resamples), ks=(1, DEPTH), present=present, set_recall=True)
+    return TruthExamination(
+        gallery=len(held),
+        queries=len(texts),
+        relevant=sum(map(len, right)),
+        relevant_missing=sum(map(len, missing)),
+        queries_with_missing=sum(bool(lost) for lost in missing),
+        queries_without_answer=int(np.count_nonzero(ranks.first == NEVER)),
+        figures=tuple(f for f in figures if f.name not in ("MRR", "median rank")),
+        run={text: tuple(found) for text, found in zip(texts, run, strict=True)},
+    )
+
+
+def load_ground_truth(path: Path) -> Truth:
+    """Read a ground truth: JSON ``{query: {item id: relevance}}``, or ``{query: [item id, ...]}`` with relevance 1.
+
+    Raises: UsageError naming the file and the place when it is not that.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=lambda pairs: _unique(path, pairs))
+    except OSError as error:
+        raise UsageError(f"cannot read the ground truth {path}: {error.strerror}; give an existing file") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8 JSON") from error
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{path} is not JSON: {error.msg} in line {error.lineno}; see the file there") from error
+    if not isinstance(data, dict) or not data:
+        raise UsageError(f"{path} holds no queries; it must be a JSON object {{query: {{item id: relevance}}}}")
+    return {query: _answers(path, query, answers) for query, answers in data.items()}
+
+
+def _answers(path: Path, query: str, answers: object) -> dict[str, float]:
+    if isinstance(answers, list) and all(isinstance(item, str) for item in answers):
+        answers = dict.fromkeys(answers, 1)
+    if not isinstance(answers, dict):
+        raise UsageError(f"{path}: query {query!r} has {answers!r} for an answer; it must be {{item id: relevance}}")
+    for item, relevance in answers.items():
+        if isinstance(relevance, bool) or not isinstance(relevance, int | float):
+            raise UsageError(f"{path}: query {query!r}, item {item!r}: the relevance {relevance!r} is no number")
+    if not any(relevance > 0 for relevance in answers.values()):
+        raise UsageError(f"{path}: query {query!r} has no item with a relevance above 0; add one, or drop the query")
+    return {item: float(relevance) for item, relevance in answers.items()}
+
+
+def _unique(path: Path, pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    """Refuse a key that occurs twice: JSON would silently keep the last, and answers would be lost."""
+    seen = dict(pairs)
+    if len(seen) != len(pairs):
+        twice = next(key for row, (key, _) in enumerate(pairs) if key in dict(pairs[:row]))
+        raise UsageError(f"{path} has the key {twice!r} twice; join the two entries")
+    return seen
