@@ -1,0 +1,194 @@
+"""A checkpoint folder: what is in it, its fingerprint, and how it wants its pixels.
+
+A checkpoint is a Hugging Face folder (config, weights, tokenizer, image processor). Beside the weights may lie the
+towers exported to ONNX (`onnx/text.onnx`, `onnx/image.onnx`), which answer without importing torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+BUNDLED = Path(__file__).parent / "checkpoints"
+DEFAULT_MODEL = "fashion-small"
+BICUBIC = 3
+"""As Pillow numbers its filters."""
+WEIGHT_SUFFIXES = (".safetensors", ".bin")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From upright RGB to the pixels of the image tower: resize, perhaps crop, later normalise.
+
+    Sizes in pixels. ``shortest_edge`` is None where the photograph is resized to the full ``height`` and ``width``
+    regardless of its shape; otherwise its shorter side is brought to ``shortest_edge`` and the centre is cut out.
+    ``mean`` and ``std`` are per channel, of pixels scaled to [0, 1].
+    """
+
+    height: int
+    width: int
+    shortest_edge: int | None
+    resample: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def pixels(self, image: Image.Image) -> npt.NDArray[np.uint8]:
+        """Return the photograph as the tower sees it: uint8, shape (height, width, 3)."""
+        from PIL import Image  # here: most commands need a checkpoint's name only
+
+        if self.shortest_edge is None:
+            resized = image.resize((self.width, self.height), Image.Resampling(self.resample))
+            return np.asarray(resized, dtype=np.uint8)
+        scale = self.shortest_edge / min(image.size)
+        size = (max(self.width, int(image.width * scale)), max(self.height, int(image.height * scale)))
+        left, top = (size[0] - self.width) // 2, (size[1] - self.height) // 2
+        resized = image.resize(size, Image.Resampling(self.resample))
+        return np.asarray(resized.crop((left, top, left + self.width, top + self.height)), dtype=np.uint8)
+
+    @property
+    def shorter_side(self) -> int:
+        """The shorter side, in pixels, that a decoded photograph should have at least."""
+        return self.shortest_edge or min(self.height, self.width)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on disk. Nothing is loaded until it is asked for."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's name: what people call the model."""
+        return self.folder.name
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The model's configuration, as `config.json` has it."""
+        return _read_json(self.folder / "config.json")
+
+    @cached_property
+    def dimension(self) -> int:
+        """The length of an embedding.
+
+        Raises:
+            CheckpointError: the configuration is not that of a two-tower model.
+        """
+        for where in (self.config, self.config.get("text_config", {}), self.config.get("vision_config", {})):
+            for key in ("projection_dim", "projection_size"):
+                if isinstance(where.get(key), int):
+                    return int(where[key])
+        hidden = self.config.get("text_config", {}).get("hidden_size")
+        if "vision_config" in self.config and isinstance(hidden, int):  # SigLIP projects to the towers' width
+            return hidden
+        raise CheckpointError(
+            f"{self.folder} holds a {self.config.get('model_type', 'model')}, not a CLIP: "
+            "choose one with an image and a text tower"
+        )
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """What `preprocessor_config.json` or `processor_config.json` says about pixels."""
+        for name in ("preprocessor_config.json", "processor_config.json"):
+            if (self.folder / name).exists():
+                entries = _read_json(self.folder / name)
+                return _preprocessing(entries.get("image_processor", entries), self.folder / name)
+        raise CheckpointError(f"{self.folder} has no preprocessor_config.json: it is no CLIP, or an incomplete copy")
+
+    @cached_property
+    def weights(self) -> list[Path]:
+        """The weight files, in a stable order."""
+        files = sorted(p for p in self.folder.iterdir() if p.suffix in WEIGHT_SUFFIXES and p.stem != "training_args")
+        safe = [p for p in files if p.suffix == ".safetensors"]
+        if not files:
+            raise CheckpointError(f"{self.folder} has no weights (*.safetensors): it is an incomplete copy")
+        return safe or files
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The SHA-256, in hex, of all that decides an embedding: weights, architecture, preprocessing, tokenizer."""
+        digest = hashlib.sha256()
+        shape = {key: value for key, value in self.config.items() if not key.startswith(("transformers_", "_name"))}
+        digest.update(json.dumps(shape, sort_keys=True).encode())
+        digest.update(repr(self.preprocessing).encode())
+        for path in [*self.weights, *(self.folder / n for n in ("tokenizer.json", "vocab.json", "merges.txt"))]:
+            if path.exists():
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()
+
+    def tower(self, kind: str) -> Path | None:
+        """Return the exported ONNX tower, ``text`` or ``image``, if the checkpoint has it."""
+        path = self.folder / "onnx" / f"{kind}.onnx"
+        return path if path.exists() else None
+
+
+def find_checkpoint(model: str) -> Checkpoint:
+    """Find a checkpoint: a folder, the name of a bundled one, or a name on the Hugging Face hub.
+
+    Raises:
+        CheckpointError: a folder that is no checkpoint, or a hub that cannot be reached.
+    """
+    folder = Path(model).expanduser()
+    if not folder.exists() and (BUNDLED / model).is_dir():
+        folder = BUNDLED / model
+    if not folder.exists():
+        folder = _download(model)
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"{folder} is no checkpoint: it has no config.json (a Hugging Face CLIP folder has)")
+    return Checkpoint(folder.resolve())
+
+
+def _download(model: str) -> Path:
+    bundled = ", ".join(sorted(p.name for p in BUNDLED.glob("*") if p.is_dir())) or "none"
+    if model.count("/") > 1 or model.startswith((".", "/", "~")):
+        raise CheckpointError(f"no checkpoint folder {model}: give a folder, a hub name, or a bundled one ({bundled})")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model, allow_patterns=["*.json", "*.txt", "*.safetensors", "onnx/*"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError(
+            f"no checkpoint {model!r}: no such folder, not bundled ({bundled}), "
+            f"and the hub did not give it ({type(error).__name__})"
+        ) from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}): get the checkpoint again") from error
+    if not isinstance(entries, dict):
+        raise CheckpointError(f"{path} is no JSON object: get the checkpoint again")
+    return entries
+
+
+def _preprocessing(entries: dict[str, Any], path: Path) -> Preprocessing:
+    size, crop = entries.get("size", 224), entries.get("crop_size", 224)
+    size = {"shortest_edge": size} if isinstance(size, int) else size
+    crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
+    if not entries.get("do_resize", True) or not ({"shortest_edge"} <= set(size) or {"height", "width"} <= set(size)):
+        raise CheckpointError(f"{path}: the image size {size!r} is of a kind that this program does not know")
+    target = crop if "shortest_edge" in size else size
+    return Preprocessing(
+        height=int(target["height"]),
+        width=int(target["width"]),
+        shortest_edge=int(size["shortest_edge"]) if "shortest_edge" in size else None,
+        resample=int(entries.get("resample", BICUBIC)),
+        mean=tuple(entries.get("image_mean", (0.48145466, 0.4578275, 0.40821073))),
+        std=tuple(entries.get("image_std", (0.26862954, 0.26130258, 0.27577711))),
+    )

@@ -1,0 +1,171 @@
+"""Texts and photographs to unit vectors, with whichever engine the checkpoint and the machine allow.
+
+The exported ONNX towers are used where they lie beside the weights and no accelerator is asked for; any other CLIP in
+Hugging Face form runs through torch and transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.checkpoint import Checkpoint
+from engine.errors import CheckpointError, UsageError
+from engine.records import Vector
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+class Encoder(Protocol):
+    """Both towers of one checkpoint. ``parallel``: how many calls may usefully run side by side."""
+
+    checkpoint: Checkpoint
+    parallel: bool
+
+    def encode_texts(self, texts: Sequence[str]) -> Vector:
+        """Return unit float32 rows of shape (n, d)."""
+
+    def encode_pixels(self, pixels: npt.NDArray[np.uint8]) -> Vector:
+        """Return unit float32 rows (n, d) for uint8 pixels of shape (n, height, width, 3)."""
+
+    def count_tokens(self, text: str) -> int:
+        """Return how many tokens a text has, start and end included, before it is cut."""
+
+
+def load_encoder(checkpoint: Checkpoint, device: str = "auto") -> Encoder:
+    """Load the towers of a checkpoint for ``device``: one of ``auto``, ``cpu``, ``cuda``, ``mps``.
+
+    Raises:
+        CheckpointError: weights that cannot be loaded.
+        UsageError: a device that this machine does not have.
+    """
+    if device not in DEVICES:
+        raise UsageError(f"unknown device {device!r}: choose one of {', '.join(DEVICES)}")
+    if device in ("auto", "cpu") and checkpoint.tower("text") and checkpoint.tower("image"):
+        return OnnxEncoder(checkpoint)
+    return TorchEncoder(checkpoint, device)
+
+
+def encode_image(encoder: Encoder, image: Image.Image) -> Vector:
+    """Return the unit vector, shape (d,), of one upright RGB photograph."""
+    row: Vector = encoder.encode_pixels(encoder.checkpoint.preprocessing.pixels(image)[None])[0]
+    return row
+
+
+class OnnxEncoder:
+    """The exported towers, each loaded when it is first used."""
+
+    parallel = True
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+
+    @cached_property
+    def _text(self) -> Any:  # noqa: ANN401
+        from engine.towers import TextTower
+
+        return TextTower(self.checkpoint)
+
+    @cached_property
+    def _image(self) -> Any:  # noqa: ANN401
+        from engine.towers import ImageTower
+
+        return ImageTower(self.checkpoint)
+
+    def encode_texts(self, texts: Sequence[str]) -> Vector:
+        """See `Encoder`."""
+        rows: Vector = self._text.encode_texts(texts)
+        return rows
+
+    def encode_pixels(self, pixels: npt.NDArray[np.uint8]) -> Vector:
+        """See `Encoder`."""
+        rows: Vector = self._image.encode_pixels(pixels)
+        return rows
+
+    def count_tokens(self, text: str) -> int:
+        """See `Encoder`."""
+        count: int = self._text.count_tokens(text)
+        return count
+
+
+class TorchEncoder:
+    """Any CLIP in Hugging Face form through `transformers`, on a CPU, on CUDA or on Apple's MPS.
+
+    On a CPU with native bfloat16 the towers run in bfloat16 (unless ``precise``), elsewhere in float32; the
+    embeddings are float32 in any case. Never float16 on a CPU: it is emulated there, hundreds of times slower.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: str = "auto", *, precise: bool = False) -> None:
+        import torch
+        from transformers import AutoModel, AutoTokenizer
+
+        self.checkpoint = checkpoint
+        self._torch = torch
+        self._device = pick_device(torch, device)
+        self.parallel = self._device == "cpu"
+        try:
+            model = AutoModel.from_pretrained(checkpoint.folder, dtype=torch.float32, local_files_only=True)
+            self._tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
+        except Exception as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise CheckpointError(f"{checkpoint.folder} cannot be loaded ({reason}): get it again") from error
+        if not hasattr(model, "get_image_features"):
+            raise CheckpointError(f"{checkpoint.folder} holds a {type(model).__name__}, not a CLIP with two towers")
+        self._model = model.eval().to(self._device)
+        self._bfloat16 = not precise and (self._device != "cpu" or native_bfloat16(torch))
+        spec = checkpoint.preprocessing
+        self._mean = torch.tensor(spec.mean, device=self._device).mul(255)
+        self._std = torch.tensor(spec.std, device=self._device).mul(255)
+        config = model.config.text_config
+        self.context = int(config.max_position_embeddings)
+        # SigLIP was trained with every text padded to the full context, CLIP was not.
+        self._padding = "max_length" if "siglip" in str(model.config.model_type) else "longest"
+
+    def encode_texts(self, texts: Sequence[str]) -> Vector:
+        """See `Encoder`."""
+        batch = self._tokenizer(
+            list(texts), padding=self._padding, truncation=True, max_length=self.context, return_tensors="pt"
+        ).to(self._device)
+        return self._unit_rows(self._model.get_text_features, **batch)
+
+    def encode_pixels(self, pixels: npt.NDArray[np.uint8]) -> Vector:
+        """See `Encoder`."""
+        torch = self._torch
+        values = (torch.tensor(pixels, device=self._device).float() - self._mean) / self._std
+        return self._unit_rows(self._model.get_image_features, pixel_values=values.permute(0, 3, 1, 2))
+
+    def count_tokens(self, text: str) -> int:
+        """See `Encoder`."""
+        return len(self._tokenizer(text)["input_ids"])
+
+    def _unit_rows(self, tower: Any, **inputs: Any) -> Vector:  # noqa: ANN401
+        torch = self._torch
+        cast = torch.autocast(self._device, torch.bfloat16) if self._bfloat16 else nullcontext()
+        with torch.inference_mode(), cast:
+            output = tower(**inputs)
+        rows = getattr(output, "pooler_output", output).float()
+        unit: Vector = torch.nn.functional.normalize(rows, dim=-1).cpu().numpy()
+        return unit
+
+
+def pick_device(torch: Any, device: str) -> str:  # noqa: ANN401
+    """Return the torch device that ``device`` means on this machine; raises UsageError where it has none such."""
+    has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if has[name])
+    if not has[device]:
+        raise UsageError(f"this machine has no {device}: leave out --device, or choose cpu")
+    return device
+
+
+def native_bfloat16(torch: Any) -> bool:  # noqa: ANN401
+    """Say whether the processor multiplies bfloat16 itself; emulated, it is slower than float32."""
+    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -1,0 +1,86 @@
+"""The two towers through ONNX Runtime: the fast path, which imports neither torch nor transformers.
+
+A process that answers one query spends its time on imports; this module needs onnxruntime and tokenizers only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+from tokenizers import Tokenizer
+
+from engine.checkpoint import Checkpoint
+from engine.errors import CheckpointError
+from engine.records import Vector
+
+
+class TextTower:
+    """Texts to embeddings, through the exported text tower."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        """Load the tower and the tokenizer of ``checkpoint``.
+
+        Raises:
+            CheckpointError: the checkpoint has no exported text tower, or a damaged one.
+        """
+        self._session = _session(checkpoint, "text")
+        path = checkpoint.folder / "tokenizer.json"
+        if not path.exists():
+            raise CheckpointError(f"{path} is missing: export the checkpoint again")
+        self.context: int = checkpoint.config["text_config"]["max_position_embeddings"]
+        self._tokenizer = Tokenizer.from_file(str(path))
+        self._tokenizer.enable_truncation(self.context)
+        end = self._tokenizer.encode("").ids[-1]
+        self._tokenizer.enable_padding(pad_id=end, pad_token=self._tokenizer.id_to_token(end))
+        self._path = str(path)
+
+    def encode_texts(self, texts: Sequence[str]) -> Vector:
+        """Return unit float32 rows of shape (n, d); a text longer than the context is cut."""
+        encodings = self._tokenizer.encode_batch(list(texts))
+        ids = np.array([encoding.ids for encoding in encodings], dtype=np.int64)
+        mask = np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64)
+        (rows,) = self._session.run(None, {"input_ids": ids, "attention_mask": mask})
+        return np.asarray(rows, dtype=np.float32)
+
+    @cached_property
+    def _counter(self) -> Any:  # noqa: ANN401
+        counter = Tokenizer.from_file(self._path)
+        counter.no_truncation()
+        counter.no_padding()
+        return counter
+
+    def count_tokens(self, text: str) -> int:
+        """Return how many tokens a text has, start and end included, before it is cut."""
+        return len(self._counter.encode(text).ids)
+
+
+class ImageTower:
+    """Pixels to embeddings, through the exported image tower; safe to call from several threads at once."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        """Load the image tower of ``checkpoint``; it computes on one core per call."""
+        self._session = _session(checkpoint, "image")
+
+    def encode_pixels(self, pixels: npt.NDArray[np.uint8]) -> Vector:
+        """Return unit float32 rows (n, d) for uint8 pixels of shape (n, height, width, 3)."""
+        (rows,) = self._session.run(None, {"pixels": pixels})
+        return np.asarray(rows, dtype=np.float32)
+
+
+def _session(checkpoint: Checkpoint, kind: str) -> Any:  # noqa: ANN401
+    path = checkpoint.tower(kind)
+    if path is None:
+        raise CheckpointError(f"{checkpoint.folder} has no onnx/{kind}.onnx: export it with `engine export-towers`")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1  # callers run several calls side by side; threads within one only spin
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise CheckpointError(f"{path} cannot be loaded ({error}): export the checkpoint again") from error

@@ -1,0 +1,1 @@
+"""From captions and photographs to a checkpoint."""

@@ -1,0 +1,38 @@
+"""The contrastive loss: symmetric softmax with learnable temperature and several right answers."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MAX_LOGIT_SCALE = math.log(100.0)
+"""CLIP's bound on the learnt temperature (Radford et al. 2021): without it the logits run away."""
+
+
+def contrastive_loss(images: Tensor, texts: Tensor, logit_scale: Tensor, same: Tensor) -> Tensor:
+    """Return the mean of image->text and text->image cross-entropy, as a scalar.
+
+    Args:
+        images: unit rows of shape (n, d).
+        texts: unit rows of shape (n, d); row i describes image i.
+        logit_scale: scalar, the logarithm of the inverse temperature (InfoNCE: van den Oord et al. 2018;
+            CLIP: Radford et al. 2021). Without it the logits stay within [-1, 1] and nothing is learnt.
+        same: bool (n, n), true where text j is as right for image i as its own; the diagonal is true. The target is
+            spread evenly over the right answers.
+    """
+    logits = logit_scale.exp() * images.float() @ texts.float().t()
+    targets = same.float() / same.sum(dim=1, keepdim=True)
+    image_to_text = torch.sum(-targets * F.log_softmax(logits, dim=1), dim=1).mean()
+    targets = same.t().float() / same.t().sum(dim=1, keepdim=True)
+    text_to_image = torch.sum(-targets * F.log_softmax(logits.t(), dim=1), dim=1).mean()
+    return (image_to_text + text_to_image) / 2
+
+
+def same_key(keys: list[str]) -> Tensor:
+    """Return the bool matrix (n, n) of equal keys: which texts of a batch are the same text."""
+    numbers = {key: index for index, key in enumerate(dict.fromkeys(keys))}
+    column = torch.tensor([numbers[key] for key in keys])
+    return column[:, None] == column[None, :]

@@ -1,0 +1,151 @@
+"""Photographs and the texts that describe them, ready for a training step."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.checkpoint import Preprocessing
+from engine.errors import ImageError, SourceError
+from engine.records import FieldKind, Item
+from ingest.decode import decode
+
+MAX_DISTINCT_VALUES = 200
+"""A field with more values than this names things (ids, brands) rather than describing what is to be seen."""
+NOT_ATTRIBUTES = {"product_id", "variant", "view"}
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Decoded photographs with their texts; index i means the same item everywhere.
+
+    ``pixels``: uint8 (n, height, width, 3), a memory map. ``attributes``: bool (n, v), which of the v attribute values
+    each item has; ``words`` names the v values. ``keys``: equal for items that one caption describes equally well.
+    """
+
+    items: Sequence[Item]
+    pixels: npt.NDArray[np.uint8]
+    attributes: npt.NDArray[np.bool_]
+    words: Sequence[str]
+    keys: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def title(self, index: int, rng: random.Random, word_dropout: float) -> str:
+        """Return one of the item's captions: sentences sampled from a long one, words dropped from a short one."""
+        captions = self.items[index].captions
+        if not captions:
+            return self.attribute_text(self.some_attributes(index, rng))
+        caption = rng.choice(captions)
+        sentences = re.split(r"(?<=[.!?])\s+", caption.strip())
+        if len(sentences) > 1:
+            kept = rng.sample(sentences, rng.randint(1, len(sentences)))
+            return " ".join(kept)
+        words = caption.split()
+        kept = [word for word in words if rng.random() >= word_dropout]
+        return " ".join(kept or words)
+
+    def some_attributes(self, index: int, rng: random.Random) -> list[int]:
+        """Return a random selection, in random order, of the attribute values that the item has."""
+        present = np.flatnonzero(self.attributes[index]).tolist()
+        return rng.sample(present, rng.randint(min(2, len(present)), len(present)))
+
+    def attribute_text(self, values: Sequence[int]) -> str:
+        """Return attribute values as the words that a shopper would type: ``blue casual shirts men``."""
+        return " ".join(dict.fromkeys(self.words[value] for value in values)) or "fashion"
+
+
+def build_pairs(
+    items: Sequence[Item],
+    read: Callable[[Item], bytes],
+    fields: dict[str, FieldKind],
+    preprocessing: Preprocessing,
+    cache: Path,
+) -> Pairs:
+    """Decode every item once into a memory map under ``cache``, and gather its texts.
+
+    Raises:
+        SourceError: not one photograph could be decoded.
+    """
+    usable, pixels = _cached_pixels(items, read, preprocessing, cache)
+    attributes, words = _attributes(usable, fields)
+    return Pairs(usable, pixels, attributes, words, [_key(item) for item in usable])
+
+
+def _cached_pixels(
+    items: Sequence[Item], read: Callable[[Item], bytes], preprocessing: Preprocessing, cache: Path
+) -> tuple[list[Item], npt.NDArray[np.uint8]]:
+    digest = hashlib.sha256(repr(preprocessing).encode())
+    for item in items:
+        digest.update(f"{item.uri}\0{item.size_bytes}\0{item.mtime_ns}\n".encode())
+    cache.mkdir(parents=True, exist_ok=True)
+    path, good_path = cache / f"{digest.hexdigest()[:16]}.u8", cache / f"{digest.hexdigest()[:16]}.npy"
+    shape = (preprocessing.height, preprocessing.width, 3)
+    if not good_path.exists():
+        good = np.zeros(len(items), dtype=bool)
+        with path.open("wb") as file:
+            for index, item in enumerate(items):
+                try:
+                    image = decode(read(item), target=preprocessing.shorter_side)
+                except ImageError:
+                    continue
+                file.write(preprocessing.pixels(image).tobytes())
+                good[index] = True
+        np.save(good_path, good)
+    good = np.load(good_path)
+    if not good.any():
+        raise SourceError("not one photograph of the training part could be decoded: check --data")
+    usable = [item for item, keep in zip(items, good.tolist(), strict=True) if keep]
+    return usable, np.memmap(path, dtype=np.uint8, mode="r", shape=(len(usable), *shape))
+
+
+def _attributes(items: Sequence[Item], fields: dict[str, FieldKind]) -> tuple[npt.NDArray[np.bool_], list[str]]:
+    candidates = [key for key, kind in fields.items() if kind in ("keyword", "bool") and key not in NOT_ATTRIBUTES]
+    seen = {key: Counter(value for item in items for value in _values(item, key)) for key in candidates}
+    columns = {
+        (key, value): word
+        for key, counts in seen.items()
+        if len(counts) <= MAX_DISTINCT_VALUES
+        for value, count in sorted(counts.items())
+        if count > 1 and (word := _word(key, value))
+    }
+    position = {column: index for index, column in enumerate(columns)}
+    table = np.zeros((len(items), len(columns)), dtype=bool)
+    for row, item in enumerate(items):
+        for key in candidates:
+            for value in _values(item, key):
+                if (column := position.get((key, value))) is not None:
+                    table[row, column] = True
+    return table, list(columns.values())
+
+
+def _values(item: Item, key: str) -> list[str]:
+    value = item.payload.get(key)
+    if value is None:
+        return []
+    return [str(part) for part in value] if isinstance(value, list) else [str(value)]
+
+
+def _word(key: str, value: str) -> str:
+    if value == "True":
+        return key.replace("_", " ")
+    if value == "False":
+        return ""
+    part = key.partition("_")[0] if key.endswith(("_fabric", "_pattern")) else ""
+    if key.endswith("_length"):
+        return f"{value} {key.removesuffix('_length')}".lower()
+    return f"{part} {value}".strip().lower()
+
+
+def _key(item: Item) -> str:
+    product = item.payload.get("product_id")
+    return f"product {product}" if product else " ".join(" ".join(item.captions).lower().split()) or item.id

@@ -1,0 +1,66 @@
+"""A byte-level BPE tokenizer in CLIP's form, learnt from the captions at hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, trainers
+from transformers import CLIPTokenizer
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> Any:  # noqa: ANN401
+    """Learn merges from ``texts`` and return a `transformers.CLIPTokenizer` of ``vocabulary`` entries.
+
+    The alphabet is all 256 bytes, each also with the end-of-word mark: otherwise a byte that the captions never
+    showed would become the unknown token, which in CLIP is the end-of-text token, and the rest of the query would
+    silently be ignored. The end-of-text token has the highest id, so that pooling finds exactly one.
+    """
+    alphabet = list(byte_alphabet())
+    base = alphabet + [symbol + "</w>" for symbol in alphabet]
+    blank = CLIPTokenizer()
+    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    learner.normalizer = blank.backend_tokenizer.normalizer
+    learner.pre_tokenizer = blank.backend_tokenizer.pre_tokenizer
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary - 2, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
+    )
+    learner.train_from_iterator(texts, trainer)
+    merges = [tuple(merge) for merge in json.loads(learner.to_str())["model"]["merges"]]
+    merges = merges[: vocabulary - len(base) - 2]
+    tokens = [*list(dict.fromkeys([*base, *(left + right for left, right in merges)])), START, END]
+    ids = {token: index for index, token in enumerate(tokens)}
+    return CLIPTokenizer(vocab=ids, merges=merges, model_max_length=context)  # type: ignore[arg-type]
+
+
+def adopt_vocabulary(model: Any, old: Any, new: Any) -> None:  # noqa: ANN401
+    """Give a text tower the vocabulary of tokenizer ``new``: each entry starts as the mean of how ``old`` spelt it.
+
+    A base that learnt its words from product titles spells the words of long captions in pieces, and cuts the captions
+    where its context ends; with words of its own they fit.
+    """
+    embedding = model.text_model.get_input_embeddings()
+    rows = torch.empty(len(new), embedding.embedding_dim)
+    known = old.get_vocab()
+    for token, index in new.get_vocab().items():
+        if token in known:
+            pieces = [known[token]]
+        else:
+            word = new.backend_tokenizer.decoder.decode([token.removesuffix("</w>")])
+            pieces = old(word, add_special_tokens=False)["input_ids"] or [old.eos_token_id]
+        rows[index] = embedding.weight.detach()[pieces].mean(dim=0)
+    model.text_model.set_input_embeddings(torch.nn.Embedding(len(rows), rows.shape[1], _weight=rows))
+    for config in (model.config.text_config, model.text_model.config):
+        config.vocab_size, config.bos_token_id = len(new), new.bos_token_id
+        config.eos_token_id = config.pad_token_id = new.eos_token_id
+
+
+def byte_alphabet() -> str:
+    """Return the 256 printable characters that stand for the 256 bytes in byte-level BPE (GPT-2's table)."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = iter(range(256, 512))
+    return "".join(chr(byte if byte in printable else next(others)) for byte in range(256))
