@@ -1,0 +1,121 @@
+"""Order, pages and groups of hits: what both stores do alike, in plain Python.
+
+Photographs with the same bytes have the same score. Qdrant leaves the order of equal scores open, so that pages
+could overlap; here equal scores go by id, everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from engine.errors import StoreError
+from engine.records import FilterJSON, Hit, Record, Value, Vector
+from engine.store.protocol import SearchSpec
+
+TIE_MARGIN = 8
+
+Fetch = Callable[[int], list[Hit]]
+"""Asks the store for its best n hits; fewer come back when there are no more."""
+
+
+def page(fetch: Fetch, offset: int, limit: int, first: list[Hit] | None = None) -> list[Hit]:
+    """Return hits ``offset`` to ``offset + limit``, by descending score and then by id.
+
+    Asks for a few more than needed, and for more again while a tie reaches past what came back. ``first`` is the
+    answer to ``wanted(offset, limit)`` when it is at hand already.
+    """
+    if limit <= 0:
+        return []
+    end, size = offset + limit, wanted(offset, limit)
+    hits = fetch(size) if first is None else first
+    while len(hits) >= size and hits[end - 1].score == hits[-1].score:
+        size *= 2
+        hits = fetch(size)
+    return in_order(hits)[offset:end]
+
+
+def wanted(offset: int, limit: int) -> int:
+    """Return how many hits `page` asks for at first."""
+    return offset + limit + TIE_MARGIN
+
+
+def in_order(hits: Sequence[Hit]) -> list[Hit]:
+    """Sort hits, best first, equal scores by id."""
+    return sorted(hits, key=lambda hit: (-hit.score, hit.id))
+
+
+def groups(
+    search: Callable[[SearchSpec], list[Hit]],
+    facet: Callable[[str, FilterJSON | None, int], list[tuple[Value, int]]],
+    spec: SearchSpec,
+    key: str,
+    group_size: int,
+) -> list[list[Hit]]:
+    """Return ``spec.limit`` groups after ``spec.offset``, by asking for more and more hits until there are enough.
+
+    A point with several values belongs to several groups, one without the field to none. Groups that the hits left
+    unfinished are filled by a search of their own.
+    """
+    if spec.limit <= 0 or group_size <= 0:
+        return []
+    end, size = spec.offset + spec.limit, max(64, 4 * (spec.offset + spec.limit))
+    enough = end
+    while True:
+        hits = search(replace(spec, limit=size, offset=0))
+        members: dict[Value, list[Hit]] = {}
+        for hit in hits:
+            value = hit.payload.get(key)
+            values: list[Value] = [*value] if isinstance(value, list) else [] if value is None else [value]
+            for name in dict.fromkeys(values):
+                members.setdefault(name, []).append(hit)
+        if len(members) >= enough or len(hits) < size:
+            break
+        if enough == end:  # perhaps there are not so many groups: counting them is slow, but not as slow as all hits
+            enough = min(end, len(facet(key, spec.filter, end)))
+        size *= 4
+    found: list[list[Hit]] = []
+    for name, group in list(members.items())[spec.offset : end]:
+        if len(group) < group_size and len(hits) == size:
+            only: dict[str, object] = {"key": key, "match": {"value": name}}
+            group = search(replace(spec, filter=both(spec.filter, {"must": [only]}), limit=group_size, offset=0))
+        found.append(group[:group_size])
+    return found
+
+
+def both(left: FilterJSON | None, right: FilterJSON) -> FilterJSON:
+    """Return the filter that demands the two."""
+    return {"must": [left, right]} if left else right
+
+
+def recommendation(
+    retrieve: Callable[..., list[Record]], positive: Sequence[str], negative: Sequence[str], spec: SearchSpec
+) -> SearchSpec:
+    """Return the search for what is like the positive points and unlike the negative ones, leaving all of them out.
+
+    Raises:
+        StoreError: no positive example, or an example that the store does not hold.
+    """
+    if not positive:
+        raise StoreError("a recommendation needs at least one positive example")
+    examples = list(dict.fromkeys([*positive, *negative]))
+    vectors = {record.id: record.vector for record in retrieve(examples, vectors=True) if record.vector is not None}
+    if absent := [id for id in examples if id not in vectors]:
+        raise StoreError(f"no point {absent[0]} to recommend from")
+    likes, dislikes = ([vectors[id] for id in ids] for ids in (positive, negative))
+    others: dict[str, object] = {"must_not": [{"has_id": examples}]}
+    return replace(spec, vector=average(likes, dislikes), filter=both(spec.filter, others))
+
+
+def by_count(counts: Sequence[tuple[Value, int]]) -> list[tuple[Value, int]]:
+    """Sort the counts of a facet, most frequent first, equal counts by value."""
+    return sorted(counts, key=lambda pair: (-pair[1], pair[0]))
+
+
+def average(positive: Sequence[Vector], negative: Sequence[Vector]) -> Vector:
+    """Return the query of Qdrant's ``average_vector`` recommendation: 2 * mean(positive) - mean(negative), (d,)."""
+    centre = np.mean(positive, axis=0)
+    query: Vector = np.asarray(2 * centre - np.mean(negative, axis=0) if negative else centre, dtype=np.float32)
+    return query

@@ -1,0 +1,240 @@
+"""The collection's public contract in code: its fields, its version, and the check that every point passes.
+
+The same contract is written for people in docs/collection.md and for machines in engine/collection.schema.json.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import get_args
+
+import numpy as np
+
+from engine.errors import FilterError, StoreError, UsageError
+from engine.filters import check_filter
+from engine.records import FieldKind, Point, Value, point_id
+from engine.store.protocol import CollectionSpec, SearchSpec
+
+SCHEMA_VERSION = 1
+"""Raised when a field is renamed or changes its kind; a new field leaves it alone."""
+
+CORE_FIELDS: Mapping[str, FieldKind] = {
+    "product_id": "keyword",
+    "captions": "text",
+    "duplicate_of": "keyword",
+    "near_duplicate_of": "keyword",
+}
+"""The fields that every collection has an index for, and can therefore filter by."""
+
+STORED_FIELDS: Mapping[str, FieldKind] = {
+    "item_id": "keyword",
+    "uri": "keyword",
+    "source": "keyword",
+    "sha256": "keyword",
+    "width": "integer",
+    "height": "integer",
+    "perceptual_hash": "keyword",
+}
+"""Fields that are given back but not indexed: each index costs every opening 5 to 20 ms, and a query opens once.
+
+An item is found by its point id, which is made of its item id.
+"""
+
+RESERVED_FIELDS: Mapping[str, FieldKind] = {**CORE_FIELDS, **STORED_FIELDS, "title": "text"}
+"""Names whose kind is part of the contract, wherever they come from."""
+
+UNIT_TOLERANCE = 1e-3
+
+_TEXTUAL = ("keyword", "text", None)
+_KINDS: tuple[FieldKind, ...] = get_args(FieldKind)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_FIELD_NAME = re.compile(r"[a-z0-9_]{1,100}")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)?)?")
+
+
+def check_points(points: Sequence[Point], spec: CollectionSpec) -> None:
+    """Let a batch pass only when every one of its points may be written.
+
+    Qdrant Edge stores the first half of a batch whose second half it refuses, and takes NaN for a number: hence
+    everything is checked here, before anything is written.
+
+    Raises:
+        StoreError: names the item at fault and what is wrong with it.
+    """
+    for point in points:
+        _check_vector(point.vector, spec.dimension, point)
+        check_payload(point.id, point.payload, spec.fields)
+
+
+def check_payload(id: str, payload: Mapping[str, Value], fields: Mapping[str, FieldKind]) -> None:
+    """Let a payload pass only when it is flat, typed, free of nulls, and belongs to the point ``id``.
+
+    Raises:
+        StoreError: names the item and the field at fault.
+    """
+    item_id = payload.get("item_id")
+    if type(item_id) is not str or point_id(item_id) != id:
+        proper = "is not the one of" if _is_uuid(id) else "is no UUID; take engine.records.point_id() of"
+        raise StoreError(f"{_item(id, payload)}: the point id {id} {proper} item_id {item_id!r}")
+    for field, value in payload.items():
+        if not _is_field_name(field):
+            raise StoreError(f"{_item(id, payload)}: the field name {field!r} is not in snake_case")
+        kind = fields.get(field) or RESERVED_FIELDS.get(field)
+        if type(value) is str and kind in _TEXTUAL and value.isascii():
+            continue  # by far the most, and nothing can be wrong with them
+        if fault := _fault(value, kind):
+            raise StoreError(f"{_item(id, payload)}: the field {field!r} is {fault}")
+
+
+def with_core_fields(spec: CollectionSpec) -> CollectionSpec:
+    """Return the spec with the core fields among its fields.
+
+    Raises:
+        StoreError: a dimension, a field name or a kind that cannot be.
+    """
+    if type(spec.dimension) is not int or spec.dimension < 1:
+        raise StoreError(f"a collection needs a dimension of at least 1, not {spec.dimension!r}")
+    check_fields(spec.fields, CORE_FIELDS)
+    return CollectionSpec(spec.dimension, dict(spec.passport), {**CORE_FIELDS, **spec.fields})
+
+
+def check_fields(new: Mapping[str, FieldKind], existing: Mapping[str, FieldKind]) -> dict[str, FieldKind]:
+    """Return those of the new fields that do not exist yet.
+
+    Raises:
+        StoreError: a name that is not snake_case, an unknown kind, or another kind than the field has already.
+    """
+    for name, kind in new.items():
+        if not _FIELD_NAME.fullmatch(name):
+            raise StoreError(f"the field name {name!r} is not in snake_case")
+        if kind not in _KINDS:
+            raise StoreError(f"the field {name!r} cannot be {kind!r}; the kinds are {', '.join(_KINDS)}")
+        known = existing.get(name) or RESERVED_FIELDS.get(name)
+        if known and known != kind:
+            raise StoreError(f"the field {name!r} is {known} and cannot become {kind}: rename it in the source")
+    return {name: kind for name, kind in new.items() if name not in existing}
+
+
+def checked_id(id: str) -> str:
+    """Return a point id in its one spelling.
+
+    Raises:
+        StoreError: it is no UUID.
+    """
+    try:
+        return str(uuid.UUID(id))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise StoreError(f"{id!r} is no point id; they are UUIDs") from error
+
+
+def check_name(collection: str) -> str:
+    """Return the collection's name when it can name a folder and a collection of a Qdrant server.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if _NAME.fullmatch(collection):
+        return collection
+    raise UsageError(f"{collection!r} cannot name a collection: use letters, digits, '_', '-' and '.'")
+
+
+def check_query(spec: SearchSpec, dimension: int) -> None:
+    """Let a search pass only when its vector fits the collection.
+
+    Raises:
+        StoreError: a wrong shape or a vector that is not finite.
+    """
+    if np.shape(spec.vector) != (dimension,):
+        raise StoreError(f"the query has the shape {np.shape(spec.vector)}, the collection needs ({dimension},)")
+    if not np.isfinite(spec.vector).all():
+        raise StoreError("the query's vector is not finite")
+    if spec.offset < 0:
+        raise StoreError(f"the offset of a search cannot be {spec.offset}")
+
+
+def check_countable(key: str, fields: Mapping[str, FieldKind]) -> None:
+    """Let a facet pass only on a field whose values Qdrant can count. Raises: FilterError."""
+    check_filter({"must": [{"is_empty": {"key": key}}]}, fields)
+    if fields[key] not in ("keyword", "integer", "bool"):
+        raise FilterError(
+            f"the values of {key!r} cannot be counted: it is {fields[key]}, not keyword, integer or bool"
+        )
+
+
+def check_groupable(key: str, fields: Mapping[str, FieldKind]) -> None:
+    """Let a grouping pass only on a field that Qdrant can group by. Raises: FilterError."""
+    check_filter({"must": [{"is_empty": {"key": key}}]}, fields)
+    if fields[key] not in ("keyword", "integer"):
+        raise FilterError(f"hits cannot be grouped by {key!r}: it is {fields[key]}, not keyword or integer")
+
+
+def _check_vector(vector: object, dimension: int, point: Point) -> None:
+    name = _item(point.id, point.payload)
+    if not isinstance(vector, np.ndarray) or vector.dtype != np.float32:
+        raise StoreError(f"{name}: its vector is {getattr(vector, 'dtype', type(vector).__name__)}, not float32")
+    if vector.shape != (dimension,):
+        raise StoreError(f"{name}: its vector has the shape {vector.shape}, the collection ({dimension},)")
+    length = float(np.linalg.norm(vector))
+    if not math.isfinite(length):
+        raise StoreError(f"{name}: its vector is not finite")
+    if abs(length - 1) > UNIT_TOLERANCE:
+        raise StoreError(f"{name}: its vector has the length {length:.4f} instead of 1")
+
+
+def _fault(value: object, kind: FieldKind | None) -> str | None:
+    """Say what is wrong with a payload value; numpy's scalars, which pass for Python's own, are refused too."""
+    if value is None:
+        return "null; leave it out"
+    if type(value) is list:
+        faults = (_fault(each, "text") for each in value)
+        if any(type(each) is not str for each in value) or kind not in ("keyword", "text", None):
+            return f"a list that cannot be: {kind or 'payload'} fields hold lists of texts only as keyword or text"
+        return next((fault for fault in faults if fault), None)
+    if type(value) not in (str, int, float, bool):
+        return f"{type(value).__name__}, which no payload may hold"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{value}; leave it out"
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        return f"{value}, which has more than 64 bits"
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return f"{value!r}, which is no valid Unicode"
+    suits: dict[FieldKind, bool] = {
+        "keyword": type(value) is str,
+        "text": type(value) is str,
+        "integer": type(value) is int,
+        "float": type(value) in (int, float),
+        "bool": type(value) is bool,
+        "datetime": isinstance(value, str) and _is_date(value),
+    }
+    return None if kind is None or suits[kind] else f"{value!r}, but should be {kind}"
+
+
+@lru_cache(maxsize=1024)
+def _is_field_name(field: object) -> bool:
+    return type(field) is str and bool(_FIELD_NAME.fullmatch(field))
+
+
+def _is_uuid(id: object) -> bool:
+    try:
+        return str(uuid.UUID(str(id))) == id
+    except ValueError:
+        return False
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return bool(_DATE.fullmatch(text) and datetime.fromisoformat(text))
+    except ValueError:
+        return False
+
+
+def _item(id: object, payload: Mapping[str, Value]) -> str:
+    return f"item {payload.get('item_id', id)!r}"

@@ -1,0 +1,133 @@
+"""The contract for people, the contract for machines and the code say the same."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.request
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+from qdrant_http import serving
+
+from engine.errors import StoreError
+from engine.records import NAMESPACE, FieldKind, Point, point_id
+from engine.store import schema
+from engine.store.open import open_store
+from engine.store.protocol import VECTOR_NAME, CollectionSpec
+
+SCHEMA: dict[str, Any] = json.loads((files("engine") / "collection.schema.json").read_text(encoding="utf-8"))
+DOC = (Path(__file__).parents[1] / "docs" / "collection.md").read_text(encoding="utf-8")
+PAYLOAD = SCHEMA["$defs"]["payload"]
+PROPERTIES: dict[str, Any] = PAYLOAD["properties"]
+FULL: dict[str, Any] = {
+    "item_id": "a.jpg",
+    "source": "table",
+    "sha256": "0" * 64,
+    "product_id": "p1",
+    "width": 750,
+    "height": 1101,
+    "captions": ["a red dress", "a dress"],
+    "duplicate_of": "b.jpg",
+    "near_duplicate_of": "c.jpg",
+    "uri": "/photos/a.jpg",
+    "perceptual_hash": "f" * 32,
+    "title": "Red dress",
+    "colour": ["red"],
+    "price": 49.5,
+}
+
+
+def allows(rule: dict[str, Any], value: Any) -> bool:
+    """The little of JSON Schema that the file uses."""
+    if "$ref" in rule:
+        return allows(SCHEMA["$defs"][rule["$ref"].rpartition("/")[2]], value)
+    if "anyOf" in rule:
+        return any(allows(each, value) for each in rule["anyOf"])
+    types = {"string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,), "array": (list,)}
+    if type(value) not in types[rule["type"]]:
+        return False
+    if isinstance(value, list):
+        return all(allows(rule["items"], each) for each in value)
+    if isinstance(value, str):
+        return re.search(rule.get("pattern", ""), value) is not None
+    return bool(rule.get("minimum", value) <= value <= rule.get("maximum", value))
+
+
+def test_schema_and_code_have_the_same_fields_of_the_same_kinds() -> None:
+    assert {name: rule["x-kind"] for name, rule in PROPERTIES.items()} == dict(schema.RESERVED_FIELDS)
+    assert {name for name, rule in PROPERTIES.items() if rule["x-indexed"] is True} == set(schema.CORE_FIELDS)
+    assert {name for name, rule in PROPERTIES.items() if rule["x-indexed"] is False} == set(schema.STORED_FIELDS)
+    assert set(SCHEMA["$defs"]["metadata"]["properties"]["fields"]["additionalProperties"]["enum"]) == set(
+        get_args(FieldKind)
+    )
+    assert set(get_args(FieldKind)) <= set(SCHEMA["$defs"])
+
+
+def test_schema_document_and_code_have_the_same_names_and_version() -> None:
+    assert SCHEMA["x-schema-version"] == schema.SCHEMA_VERSION
+    assert SCHEMA["$defs"]["metadata"]["properties"]["schema_version"]["const"] == schema.SCHEMA_VERSION
+    assert f"`schema_version` is {schema.SCHEMA_VERSION}." in DOC
+    assert SCHEMA["x-vector"]["name"] == VECTOR_NAME
+    assert f"named `{VECTOR_NAME}`" in DOC
+    assert SCHEMA["x-point-id"]["uuid5-namespace"] == str(NAMESPACE)
+    assert DOC.count(str(NAMESPACE)) == 2
+
+
+def test_the_documents_table_is_the_schemas() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ([\w ]+) \|", DOC, re.MULTILINE)
+    said = {True: "yes", False: "no"}
+    assert rows == [
+        (name, rule["x-kind"], said.get(rule["x-indexed"], rule["x-indexed"])) for name, rule in PROPERTIES.items()
+    ]
+    for kind in get_args(FieldKind):
+        assert f"`{kind}`" in DOC
+
+
+def test_schema_and_code_allow_the_same_payloads() -> None:
+    id = point_id("a.jpg")
+    fields: dict[str, FieldKind] = {"colour": "keyword", "price": "float"}
+    schema.check_payload(id, FULL, fields)
+    assert all(allows(PROPERTIES.get(name, PAYLOAD["additionalProperties"]), value) for name, value in FULL.items())
+    for bad in (None, {"a": 1}, [1], [None], ["a", 1]):
+        for name in (*PROPERTIES, "other"):
+            with pytest.raises(StoreError):
+                schema.check_payload(id, {**FULL, name: bad}, fields)
+            assert not (bad and allows(PROPERTIES.get(name, PAYLOAD["additionalProperties"]), bad))
+    for name, rule in PROPERTIES.items():
+        for wrong in (7, 7.5, True, "seven"):
+            if not allows(rule, wrong) and not {"pattern", "minimum"} & set(rule):
+                with pytest.raises(StoreError):
+                    schema.check_payload(id, {**FULL, name: wrong}, fields)
+    with pytest.raises(StoreError, match="item_id"):
+        schema.check_payload(id, {}, fields)
+    assert PAYLOAD["required"] == ["item_id"]
+    for name in ("Colour", "a b", "ext.x", "x" * 101, "ä"):
+        assert not re.search(PAYLOAD["propertyNames"]["pattern"], name)
+        with pytest.raises(StoreError, match="snake_case"):
+            schema.check_payload(id, {**FULL, name: "x"}, fields)
+
+
+def test_the_requests_in_the_document_are_answered_by_a_server_as_it_says() -> None:
+    requests = re.findall(r"\$QDRANT_URL(/[\w/]+)\"(?: -d '\n(.*?)')?", DOC, re.DOTALL)
+    assert len(requests) == 4
+    key = "read-only"
+    with serving(api_key=key) as double, open_store(double.url, "fashion", api_key=key) as store:
+        store.create(CollectionSpec(4, {"model": "a"}, {"colour": "keyword", "price": "float"}))
+        payload = {name: value for name, value in FULL.items() if name != "near_duplicate_of"}
+        store.upsert([Point(point_id("a.jpg"), np.full(4, 0.5, np.float32), payload)])
+        answers = []
+        for path, body in requests:
+            request = urllib.request.Request(double.url + path, data=body.encode() or None, headers={"api-key": key})
+            with urllib.request.urlopen(request) as answer:
+                answers.append(json.load(answer)["result"])
+    about, page, nearest, counts = answers
+    assert about["config"]["metadata"]["fields"]["colour"] == "keyword"
+    assert set(about["config"]["metadata"]) == set(SCHEMA["$defs"]["metadata"]["required"])
+    assert page["points"][0]["payload"] == {"item_id": "a.jpg", "uri": "/photos/a.jpg"}
+    assert nearest["points"][0]["score"] == pytest.approx(1)
+    assert nearest["points"][0]["id"] == point_id("a.jpg")
+    assert counts["hits"] == [{"value": "red", "count": 1}]
