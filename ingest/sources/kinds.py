@@ -1,0 +1,251 @@
+"""From the raw values of a column to a typed payload field: names, kinds, and what counts as absent."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+
+from engine.records import FieldKind, Payload, Value
+
+RESERVED = frozenset(
+    {
+        *("item_id", "uri", "sha256", "width", "height", "source", "captions"),
+        *("perceptual_hash", "duplicate_of", "near_duplicate_of"),
+    }
+)
+"""Payload fields that the ingest itself writes: a user's column of that name gets a trailing underscore."""
+
+ABSENT = frozenset({"", "NA", "N/A", "nan", "NaN", "NAN", "null", "NULL"})
+CAPTION_NAMES = ("caption", "captions", "description", "text")
+TITLE_NAMES = ("title", "name", "product_name", "productdisplayname")
+
+_INTEGER = re.compile(r"[+-]?(0|[1-9]\d{0,17})")
+_FLOAT = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d{1,3})?")
+_DATETIME = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
+_YES, _NO = frozenset({"true", "yes"}), frozenset({"false", "no"})
+_MOST_DISTINCT = 4096
+_WORDS_OF_A_TEXT = 4
+
+Convert = Callable[[object], Value | None]
+
+
+class Guess:
+    """The kind of a field, guessed from every value it has."""
+
+    def __init__(self) -> None:
+        self.distinct: dict[str, int] = {}
+        self._kinds: list[FieldKind] = ["bool", "integer", "float", "datetime"]
+        self._lists = False
+        self._values = self._words = 0
+
+    def see(self, raw: object, times: int = 1) -> None:
+        """Take one more value into account, that occurs so many times."""
+        value = clean(raw)
+        if value is None:
+            return
+        self._values += times
+        if isinstance(value, list):
+            self._lists = True
+            return
+        text = as_text(value)
+        words = self.distinct.get(text)
+        if words is None:
+            words = text.count(" ") + 1
+            if len(self.distinct) <= _MOST_DISTINCT:
+                self.distinct[text] = words
+            if self._kinds:
+                self._kinds = [kind for kind in self._kinds if _fits(text, kind)]
+        self._words += words * times
+
+    def repeats(self) -> bool:
+        """Say whether the values are few, so that remembering their conversion pays."""
+        return len(self.distinct) <= _MOST_DISTINCT
+
+    def kind(self) -> FieldKind | None:
+        """Return the kind; None if no value was seen."""
+        if not self._values:
+            return None
+        if self._lists:
+            return "keyword"
+        if self._kinds:
+            return self._kinds[0]
+        return "text" if self._words > _WORDS_OF_A_TEXT * self._values else "keyword"
+
+
+def _fits(text: str, kind: FieldKind) -> bool:
+    if kind == "bool":
+        return text.lower() in _YES | _NO
+    if kind == "integer":
+        return _INTEGER.fullmatch(text) is not None
+    if kind == "float":
+        return _FLOAT.fullmatch(text) is not None and text[-1] not in "+-." and math.isfinite(float(text))
+    if _DATETIME.fullmatch(text) is None:
+        return False
+    try:
+        dt.datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def clean(raw: object) -> Value | None:
+    """Return a value in one of the payload's types; None for what counts as absent, and never NaN."""
+    if isinstance(raw, str):
+        text = raw.strip()
+        return None if text in ABSENT else text
+    if isinstance(raw, bool | int):
+        return raw
+    if isinstance(raw, float | Decimal):
+        return float(raw) if math.isfinite(raw) else None
+    if isinstance(raw, list | tuple):
+        return [as_text(value) for value in map(clean, raw) if value is not None] or None
+    if isinstance(raw, dt.date | dt.time):
+        return raw.isoformat()
+    return None if raw is None else str(raw)
+
+
+def as_text(value: Value) -> str:
+    """Return a value as a keyword: booleans in small letters."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def converter(kind: FieldKind, *, few: bool = False, strings: bool = False) -> Convert:
+    """Return the function from raw values to values of ``kind``; it raises ValueError for what is of another kind.
+
+    ``few``: the values repeat, so that remembering them pays. ``strings``: the raw values are all str, as in CSV.
+    """
+    cast = _CASTS[kind]
+
+    def convert(raw: object) -> Value | None:
+        value = clean(raw)
+        return None if value is None else cast(value)
+
+    if strings and few:
+        return _Known(convert).__getitem__
+    return _plain if strings and kind in ("keyword", "text") else convert
+
+
+class _Known(dict[object, Value | None]):
+    """Raw strings and what they became: a column of a CSV file has few different ones."""
+
+    def __init__(self, convert: Convert) -> None:
+        self._convert = convert
+
+    def __missing__(self, raw: object) -> Value | None:
+        value = self[raw] = self._convert(raw)
+        return value
+
+
+def _plain(raw: object) -> Value | None:
+    text = str(raw).strip()
+    return None if text in ABSENT else text
+
+
+def _to_keyword(value: Value) -> Value:
+    return value if isinstance(value, list) else as_text(value)
+
+
+def _to_bool(value: Value) -> Value:
+    text = as_text(value).lower()
+    if text not in _YES | _NO:
+        raise ValueError(f"{text!r} is neither true nor false")
+    return text in _YES
+
+
+_CASTS: dict[FieldKind, Callable[[Value], Value]] = {
+    "keyword": _to_keyword,
+    "text": as_text,
+    "bool": _to_bool,
+    "integer": lambda value: int(float(text)) if "." in (text := as_text(value)) else int(text),
+    "float": lambda value: float(as_text(value)),
+    "datetime": lambda value: dt.datetime.fromisoformat(as_text(value)).isoformat(),
+}
+
+
+def snake_case(header: str) -> str:
+    """Return a header as a payload name: ``baseColour`` and ``Base Colour`` become ``base_colour``."""
+    plain = unicodedata.normalize("NFKD", header).encode("ascii", "ignore").decode()
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", plain)
+    return re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_")
+
+
+def payload_names(headers: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
+    """Give each header its own payload name that collides with none of the ingest's and none of ``taken``."""
+    used = set(taken)
+    names: dict[str, str] = {}
+    for position, header in enumerate(headers, 1):
+        name = snake_case(header) or f"column_{position}"
+        name = f"{name}_" if name in RESERVED else name
+        number = 2
+        unique = name
+        while unique in used:
+            unique, number = f"{name}_{number}", number + 1
+        names[header] = unique
+        used.add(unique)
+    return names
+
+
+def flatten(raw: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Join the keys of nested objects with ``_``."""
+    flat: dict[str, object] = {}
+    for key, value in raw.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}_"))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+class Sidecars:
+    """The metadata that lies in one JSON object beside each photograph: typed over all of them."""
+
+    def __init__(self) -> None:
+        self._guesses: dict[str, Guess] = {}
+        self._plan: dict[str, tuple[str, Convert]] | None = None
+
+    def see(self, raw: Mapping[str, object]) -> None:
+        """Take one photograph's metadata into account."""
+        self._plan = None
+        for key, value in raw.items():
+            if key.lower() not in CAPTION_NAMES:
+                self._guesses.setdefault(key, Guess()).see(value)
+
+    def kinds(self) -> dict[str, FieldKind]:
+        """Return name and kind of every payload field that occurs."""
+        names = payload_names(sorted(self._guesses))
+        kinds = {key: guess.kind() for key, guess in sorted(self._guesses.items())}
+        return {names[key]: "text" if key == "title" else kind for key, kind in kinds.items() if kind is not None}
+
+    def payload(self, raw: Mapping[str, object]) -> Payload:
+        """Return one photograph's metadata as a payload."""
+        if self._plan is None:
+            kinds = self.kinds()
+            names = payload_names(sorted(self._guesses))
+            self._plan = {key: (name, converter(kinds[name])) for key, name in names.items() if name in kinds}
+        payload: Payload = {}
+        for key, (name, convert) in self._plan.items():
+            value = convert(raw.get(key))
+            if value is not None:
+                payload[name] = value
+        return payload
+
+
+def captions_of(raw: Mapping[str, object], title: Value | None = None) -> tuple[str, ...]:
+    """Return the caption sentences in an object's caption fields, or else its title."""
+    found: list[str] = []
+    for key, value in raw.items():
+        if key.lower() in CAPTION_NAMES:
+            found += sentences(value)
+    return tuple(found) or ((title,) if isinstance(title, str) else ())
+
+
+def sentences(raw: object) -> list[str]:
+    """Return a caption cell as sentences: a list's elements, or the one text."""
+    value = clean(raw)
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [as_text(value)]

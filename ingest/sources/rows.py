@@ -1,0 +1,190 @@
+"""The rows of a table file, whatever its format: CSV, TSV, JSON Lines, Parquet."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from sys import intern
+from typing import Any
+
+from engine.errors import SourceError
+from ingest.sources.files import why
+from ingest.sources.kinds import flatten
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+Cells = list[object]
+Row = tuple[int, Cells | str]
+_SMALL_BYTES = 16_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table file and the names of its columns.
+
+    ``surplus``: the last column is unquoted text, and cells beyond it belong to it, with the commas between.
+    ``small``: its rows may all be kept in memory.
+    """
+
+    path: Path
+    columns: list[str]
+    delimiter: str = ","
+    surplus: bool = False
+    small: bool = False
+
+    @property
+    def is_text(self) -> bool:
+        """Say whether every cell is a string."""
+        return self.path.suffix.lower() in (".csv", ".tsv")
+
+    def rows(self) -> Iterator[Row]:
+        """Yield each row's number (its line, in a text file) and its cells in the order of the columns.
+
+        A row that cannot be read comes as the reason why instead. Raises: SourceError.
+        """
+        try:
+            yield from _READERS[self.path.suffix.lower()](self)
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise SourceError(f"{self.path} cannot be read as UTF-8 text: {error}; save it as UTF-8") from error
+        except OSError as error:
+            raise SourceError(f"{self.path} cannot be read: {why(error)}") from error
+
+
+def open_table(path: Path) -> Table:
+    """Read a table's column names. Raises: SourceError."""
+    suffix = path.suffix.lower()
+    if suffix not in _READERS:
+        raise SourceError(f"{path} is no table: give a file ending in {', '.join(TABLE_SUFFIXES)}")
+    try:
+        if suffix == ".parquet":
+            return Table(path, _parquet_columns(path))
+        if suffix in (".jsonl", ".ndjson"):
+            return Table(path, _json_columns(path))
+        return _csv_table(path)
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path} cannot be read as UTF-8 text: {error}; save it as UTF-8") from error
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {why(error)}") from error
+
+
+def _csv_table(path: Path) -> Table:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header = file.readline()
+        small = os.fstat(file.fileno()).st_size <= _SMALL_BYTES
+    if not header.strip():
+        raise SourceError(f"{path} is empty: its first line must name the columns")
+    delimiter = max(",\t;|", key=header.count)
+    columns = [name.strip() for name in next(csv.reader([header], delimiter=delimiter))]
+    if len(set(columns)) < len(columns):
+        twice = sorted({name for name in columns if columns.count(name) > 1})
+        raise SourceError(f"{path} names a column twice: {', '.join(map(repr, twice))}; rename one of them")
+    return Table(path, columns, delimiter, is_kaggle(columns), small)
+
+
+def is_kaggle(columns: list[str]) -> bool:
+    """Say whether these are the columns of Kaggle's Fashion Product Images, whose titles hold unquoted commas."""
+    needed = {"id", "masterCategory", "articleType", "productDisplayName"}
+    return needed <= set(columns) and columns[-1] == "productDisplayName"
+
+
+def _csv_rows(table: Table) -> Iterator[Row]:
+    width = len(table.columns)
+    with table.path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, delimiter=table.delimiter)
+        next(reader, None)
+        for row in reader:
+            # Kept cells are kept once: most columns have few different ones.
+            cells: list[object] = [*map(intern, row)] if table.small else [*row]
+            if len(row) == width:
+                yield reader.line_num, cells
+            elif len(row) > width and table.surplus:
+                yield reader.line_num, [*row[: width - 1], table.delimiter.join(row[width - 1 :])]
+            elif len(row) > width and any(row[width:]):
+                yield reader.line_num, f"{len(row)} cells in a table of {width} columns: quote what holds a comma"
+            elif row:
+                yield reader.line_num, [*row[:width], *[""] * (width - len(row))]
+
+
+def _json_columns(path: Path) -> list[str]:
+    columns: dict[str, None] = {}
+    for _, row in _json_objects(path):
+        if isinstance(row, dict):
+            columns.update(dict.fromkeys(row))
+    if not columns:
+        raise SourceError(f"{path} holds no JSON object: one a line is needed")
+    return list(columns)
+
+
+def _json_rows(table: Table) -> Iterator[Row]:
+    for number, row in _json_objects(table.path):
+        yield number, row if isinstance(row, str) else [row.get(name) for name in table.columns]
+
+
+def _json_objects(path: Path) -> Iterator[tuple[int, dict[str, object] | str]]:
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                yield number, f"no valid JSON: {error}"
+                continue
+            yield number, flatten(row) if isinstance(row, dict) else "no JSON object"
+
+
+def _parquet_columns(path: Path) -> list[str]:
+    columns: list[str] = []
+
+    def add(fields: Iterable[Any], prefix: str) -> None:
+        for field in fields:
+            inner = list(field.type) if hasattr(field.type, "get_field_index") else []  # a struct
+            if any(part.name == "bytes" for part in inner):
+                raise SourceError(
+                    f"column {field.name!r} of {path} holds the photographs themselves: unpack them first"
+                )
+            if inner:
+                add(inner, f"{prefix}{field.name}_")
+            else:
+                columns.append(f"{prefix}{field.name}")
+
+    with _parquet_file(path) as file:
+        add(file.schema_arrow, "")
+    return columns
+
+
+def _parquet_rows(table: Table) -> Iterator[Row]:
+    number = 0
+    with _parquet_file(table.path) as file:
+        for batch in file.iter_batches(batch_size=4096):
+            for row in batch.to_pylist():
+                number += 1
+                flat = flatten(row)
+                yield number, [flat.get(name) for name in table.columns]
+
+
+@contextmanager
+def _parquet_file(path: Path) -> Iterator[Any]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise SourceError(f"{path} needs an extra: pip install 'fashion-search-engine[parquet]'") from None
+    try:
+        with parquet.ParquetFile(path) as file:
+            yield file
+    except pyarrow.ArrowException as error:
+        raise SourceError(f"{path} is no readable Parquet file: {' '.join(str(error).split())[:200]}") from error
+
+
+_READERS: dict[str, Callable[[Table], Iterator[Row]]] = {
+    ".csv": _csv_rows,
+    ".tsv": _csv_rows,
+    ".jsonl": _json_rows,
+    ".ndjson": _json_rows,
+    ".parquet": _parquet_rows,
+}

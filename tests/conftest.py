@@ -1,0 +1,66 @@
+"""What many tests need and nobody should wait for twice: drawings, the bundled encoder, a store that holds them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from workshop import Shop, command, environment
+
+from engine.checkpoint import Checkpoint, find_checkpoint
+from engine.encoder import Encoder, load_encoder
+from ingest.lookbook.draw import draw_lookbook
+
+
+@pytest.fixture(scope="session")
+def bundled() -> Checkpoint:
+    """The checkpoint that comes with the package."""
+    return find_checkpoint("fashion-small")
+
+
+@pytest.fixture(scope="session")
+def bundled_encoder(bundled: Checkpoint) -> Encoder:
+    return load_encoder(bundled, "cpu")
+
+
+@pytest.fixture(scope="session")
+def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A look-book of 48 drawings in DeepFashion-MultiModal's layout; read only."""
+    folder = tmp_path_factory.mktemp("drawings") / "look-book"
+    draw_lookbook(folder, count=48, seed=7)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def _ingested_once(drawings: Path, bundled_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    shop = Shop(tmp_path_factory.mktemp("ingested"), bundled_encoder)
+    assert shop.ingest(drawings).indexed == 48
+    return shop.store_folder
+
+
+@pytest.fixture
+def ingested(_ingested_once: Path, tmp_path: Path) -> Path:
+    """The folder of an Edge store with the collection ``fashion`` of all drawings, a copy for each test."""
+    return Path(shutil.copytree(_ingested_once, tmp_path / "ingested"))
+
+
+@pytest.fixture
+def shop(tmp_path: Path, bundled_encoder: Encoder) -> Shop:
+    """An empty folder of photographs, and a store that is yet to be made."""
+    return Shop(tmp_path, bundled_encoder)
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The real program as a process of its own: ``program("ingest", folder, cwd=...)``."""
+    state = tmp_path_factory.mktemp("state")
+
+    def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command(*arguments), cwd=cwd, capture_output=True, text=True, env=environment(state), check=False
+        )
+
+    return run

@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from engine.errors import ImageError, SourceError, UsageError
+from engine.records import Item, Rejected
+from ingest.sources.table import Columns, TableSource
+
+KAGGLE = "id,gender,masterCategory,subCategory,articleType,baseColour,season,year,usage,productDisplayName\n"
+
+
+def shop(root: Path, table: str, *names: str, name: str = "styles.csv", folder: str = "images") -> Path:
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    for photo in names:
+        (root / folder / photo).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (6, 8), "white").save(root / folder / photo)
+    (root / name).write_text(table, encoding="utf-8")
+    return root / name
+
+
+def split(path: Path, **options: Any) -> tuple[list[Item], list[Rejected]]:
+    entries = list(TableSource(path, **options).items())
+    return [e for e in entries if isinstance(e, Item)], [e for e in entries if isinstance(e, Rejected)]
+
+
+def test_kaggles_table_is_recognised_with_its_unquoted_commas(tmp_path: Path) -> None:
+    rows = (
+        "15970,Men,Apparel,Topwear,Shirts,Navy Blue,Fall,2011,Casual,Turtle Check Men Navy Blue Shirt\n"
+        "7491,Women,Apparel,Bottomwear,Shorts,Pink,Summer,,Sports,Women's Shorts, Pink, 3.5\n"
+        '7497,Women,Apparel,Bottomwear,Shorts,NA,Summer,2012,NA,"Women\'s 3.5"" Short, Purple"\n'
+    )
+    path = shop(tmp_path, KAGGLE + rows, "15970.jpg", "7491.jpg", "7497.JPG")
+    source = TableSource(path)
+    items, rejected = split(path)
+    assert rejected == []
+    assert source.description == "product table (Kaggle styles.csv): 3 rows"
+    assert [item.id for item in items] == ["15970", "7491", "7497"]
+    assert items[0].payload == {
+        **{"gender": "Men", "category": "Apparel", "subcategory": "Topwear", "article_type": "Shirts"},
+        **{"colour": "Navy Blue", "season": "Fall", "year": 2011, "usage": "Casual"},
+        "title": "Turtle Check Men Navy Blue Shirt",
+    }
+    assert items[0].captions == ("Turtle Check Men Navy Blue Shirt",)
+    assert items[1].payload["title"] == "Women's Shorts, Pink, 3.5"
+    assert items[2].payload["title"] == "Women's 3.5\" Short, Purple"
+    assert "year" not in items[1].payload
+    assert {"colour", "usage"}.isdisjoint(items[2].payload)
+    assert source.fields() == {
+        **dict.fromkeys(("gender", "category", "subcategory", "article_type", "colour", "season"), "keyword"),
+        **{"year": "integer", "usage": "keyword", "title": "text"},
+    }
+
+
+def test_kaggles_table_may_lack_the_year_or_write_it_as_a_fraction(tmp_path: Path) -> None:
+    row = "1,Men,Apparel,Topwear,Shirts,Blue,Fall,{}Casual,Title\n"
+    without = shop(tmp_path / "a", KAGGLE.replace("year,", "") + row.format(""), "1.jpg")
+    assert "year" not in TableSource(without).fields()
+    fraction = shop(tmp_path / "b", KAGGLE + row.format("2012.0,"), "1.jpg")
+    assert split(fraction)[0][0].payload["year"] == 2012
+
+
+def test_a_column_gets_the_one_type_that_fits_all_its_values(tmp_path: Path) -> None:
+    table = (
+        "sku,Base Colour,inStock,sizeEU,price,added,code,story,empty,width\n"
+        "a1,red,yes,38,19.90,2024-05-01,007,a dress for the long evenings of summer,NA,nan\n"
+        "a2,NA,No,40,20,2024-05-02T10:00:00Z,12,,,3\n"
+        'a3," dark red ",,nan,1e2,,12,it is the very best one there is,null,4\n'
+    )
+    path = shop(tmp_path, table, "a1.png", "a2.jpeg", "a3.webp", name="shop.csv")
+    source = TableSource(path)
+    assert source.fields() == {
+        **{"base_colour": "keyword", "in_stock": "bool", "size_eu": "integer", "price": "float"},
+        **{"added": "datetime", "code": "keyword", "story": "text", "width_": "integer"},
+    }
+    first, second, third = split(path)[0]
+    assert first.payload == {
+        **{"base_colour": "red", "in_stock": True, "size_eu": 38, "price": 19.9, "code": "007"},
+        **{"added": "2024-05-01T00:00:00", "story": "a dress for the long evenings of summer"},
+    }
+    assert second.payload == {
+        **{"in_stock": False, "size_eu": 40, "price": 20.0, "added": "2024-05-02T10:00:00+00:00"},
+        **{"code": "12", "width_": 3},
+    }
+    assert third.payload["base_colour"] == "dark red"
+    assert isinstance(second.payload["price"], float)
+
+
+def test_an_image_column_may_name_files_in_every_usual_way(tmp_path: Path) -> None:
+    absolute = tmp_path / "elsewhere.jpg"
+    Image.new("RGB", (6, 8)).save(absolute)
+    cells = ["images/a.jpg", "b.jpg", "c", "deep/d.png", str(absolute), "../shop/images/e.JPG"]
+    table = "image,label\n" + "".join(f"{cell},x\n" for cell in cells)
+    path = shop(tmp_path / "shop", table, "a.jpg", "b.jpg", "c.jpg", "deep/d.png", "e.JPG", name="images.csv")
+    items, rejected = split(path)
+    assert rejected == []
+    assert [Path(item.uri).name for item in items] == ["a.jpg", "b.jpg", "c.jpg", "d.png", "elsewhere.jpg", "e.JPG"]
+    assert [item.id for item in items[:4]] == ["images/a", "b", "c", "deep/d"]
+    assert all(item.payload == {"label": "x"} for item in items)
+
+
+def test_the_images_may_lie_beside_the_table(tmp_path: Path) -> None:
+    path = shop(tmp_path, "file_name,text\na.jpg,Red dress\n", "a.jpg", name="t.csv", folder=".")
+    (item,), rejected = split(path)
+    assert (item.id, item.captions, item.payload, rejected) == ("a", ("Red dress",), {}, [])
+
+
+def test_captions_titles_and_products_are_found_by_their_usual_names(tmp_path: Path) -> None:
+    table = "id;product_name;Caption;description;product_id\n1;Red dress;A dress.;Silky, red.;77\n2;Blue dress;;;77\n"
+    path = shop(tmp_path, table, "1.jpg", "2.jpg", name="t.csv")
+    first, second = split(path)[0]
+    assert first.captions == ("A dress.", "Silky, red.")
+    assert second.captions == ("Blue dress",)
+    assert first.payload == {"title": "Red dress", "product_id": "77"}
+    assert TableSource(path).fields() == {"title": "text", "product_id": "keyword"}
+
+
+def test_columns_can_be_named(tmp_path: Path) -> None:
+    table = "nr,foto,heading,words,garment\n5,a.jpg,Red dress,It is red,g1\n"
+    path = shop(tmp_path, table, "a.jpg", name="t.csv")
+    columns = Columns(id="nr", image="foto", title="heading", caption="words", product="garment")
+    (item,), _ = split(path, columns=columns, id_prefix="x-")
+    assert (item.id, item.captions) == ("x-5", ("It is red",))
+    assert item.payload == {"title": "Red dress", "product_id": "g1"}
+    with pytest.raises(UsageError, match=r"--image-column 'photo': .*t.csv has only the columns nr, foto, heading"):
+        TableSource(path, columns=Columns(image="photo"))
+
+
+def test_a_table_without_images_names_its_columns_and_the_option(tmp_path: Path) -> None:
+    path = shop(tmp_path, "colour,size\nred,5\n", "a.jpg", name="t.csv")
+    with pytest.raises(SourceError, match=r"its columns are colour, size: .*--image-column"):
+        TableSource(path)
+
+
+def test_json_lines_keep_their_types_and_lists(tmp_path: Path) -> None:
+    rows = [
+        {"id": 1, "image": "a.jpg", "captions": ["One.", "Two."], "tags": ["new", "red"], "size": {"eu": 38}},
+        {"id": 2, "image": "b.jpg", "captions": "Three.", "tags": [], "price": 5, "sale": True, "size": {"eu": None}},
+        {"id": 3, "image": "c.jpg", "price": float("nan"), "sale": False},
+        {"id": 4, "image": "d.jpg", "price": 7.5, "score": "high"},
+    ]
+    path = shop(
+        tmp_path, "".join(json.dumps(row) + "\n" for row in rows), *(f"{n}.jpg" for n in "abcd"), name="t.jsonl"
+    )
+    source = TableSource(path)
+    assert source.fields() == {
+        **{"tags": "keyword", "size_eu": "integer", "price": "float", "sale": "bool"},
+        "score": "keyword",
+    }
+    items = split(path)[0]
+    assert [item.captions for item in items] == [("One.", "Two."), ("Three.",), (), ()]
+    assert items[0].payload == {"tags": ["new", "red"], "size_eu": 38}
+    assert items[1].payload == {"price": 5.0, "sale": True}
+    assert items[2].payload == {"sale": False}
+
+
+def test_parquet_gives_what_the_same_rows_give_as_json_lines(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    rows = [
+        {"id": 1, "image": "a.jpg", "caption": "Red.", "price": 5.0, "tags": ["x", "y"], "size": {"eu": 38}},
+        {"id": 2, "image": "b.jpg", "caption": None, "price": None, "tags": None, "size": {"eu": 40}},
+    ]
+    lines = shop(tmp_path, "".join(json.dumps(row) + "\n" for row in rows), "a.jpg", "b.jpg", name="t.jsonl")
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet")
+    assert split(tmp_path / "t.parquet") == split(lines)
+    assert TableSource(tmp_path / "t.parquet").fields() == TableSource(lines).fields()
+
+    parquet.write_table(pa.table({"image": [{"bytes": b"x", "path": "a"}]}), tmp_path / "inside.parquet")
+    with pytest.raises(SourceError, match=r"column 'image' of .* holds the photographs themselves"):
+        TableSource(tmp_path / "inside.parquet")
+    (tmp_path / "no.parquet").write_bytes(b"PAR1 no parquet")
+    with pytest.raises(SourceError, match=r"no\.parquet is no readable Parquet file"):
+        TableSource(tmp_path / "no.parquet")
+    decimals = pa.table({"id": [1], "price": [Decimal("9.50")]})
+    parquet.write_table(decimals, tmp_path / "d.parquet")
+    assert TableSource(tmp_path / "d.parquet").fields()["price"] == "float"
+
+
+def test_every_row_and_every_file_is_accounted_for(tmp_path: Path) -> None:
+    table = "id,title\n1,One\n2,Two\n1,One again\n,No id\n3,Three,surplus\n\n4\n"
+    path = shop(tmp_path, table, "1.jpg", "1.png", "4.jpg", "9.jpg", "sub/8.jpg", name="t.csv")
+    (tmp_path / "images/notes.txt").write_text("notes")
+    (tmp_path / "images/.hidden.jpg").write_text("hidden")
+    items, rejected = split(path)
+    assert [item.id for item in items] == ["1", "4"]
+    assert items[1].payload == {}
+    assert [(Path(entry.uri).name, entry.state, entry.reason) for entry in rejected] == [
+        ("t.csv:3", "quarantined", "no such image: images/2.*"),
+        ("t.csv:4", "quarantined", "id '1' stands on line 2 already"),
+        ("t.csv:5", "quarantined", "no image is named"),
+        ("t.csv:6", "quarantined", "3 cells in a table of 2 columns: quote what holds a comma"),
+        (".hidden.jpg", "excluded", "hidden"),
+        ("1.png", "excluded", "no row in t.csv names it"),
+        ("9.jpg", "excluded", "no row in t.csv names it"),
+        ("notes.txt", "excluded", "not a photograph (.txt)"),
+        ("8.jpg", "excluded", "no row in t.csv names it"),
+    ]
+
+
+def test_missing_images_and_addresses_are_quarantined_with_their_name(tmp_path: Path) -> None:
+    table = "id,image\n1,gone.jpg\n2,https://shop.example/a.jpg\n3,\n4,a.jpg\n"
+    items, rejected = split(shop(tmp_path, table, "a.jpg", name="t.csv"))
+    assert [item.id for item in items] == ["4"]
+    assert [entry.reason for entry in rejected] == [
+        "no such image: gone.jpg",
+        "https://shop.example/a.jpg is an address, not a file: download the photographs first",
+        "no image is named",
+    ]
+
+
+def test_a_line_that_is_no_json_is_quarantined_and_the_rest_is_read(tmp_path: Path) -> None:
+    items, rejected = split(shop(tmp_path, '{"id": 1}\n{"id": 2\n[3]\n{"id": 4}\n', "1.jpg", "4.jpg", name="t.jsonl"))
+    assert [item.id for item in items] == ["1", "4"]
+    assert [entry.uri.rpartition(":")[2] for entry in rejected] == ["2", "3"]
+    assert rejected[0].reason.startswith("no valid JSON")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is empty: its first line must name the columns"),
+        (b"id,title\n", "has no rows"),
+        (b"id,id\n1,2\n", "names a column twice: 'id'"),
+        (b"id,title\n1,\xff\xfe\n", "cannot be read as UTF-8 text"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_one_clear_line(tmp_path: Path, data: bytes, message: str) -> None:
+    path = shop(tmp_path, "", "1.jpg", name="t.csv")
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match=message):
+        TableSource(path)
+
+
+def test_tabs_a_byte_order_mark_and_colliding_headers_are_fine(tmp_path: Path) -> None:
+    table = "\ufeffid\tBase Colour\tbase_colour\turi\t价\n1\tred\tblue\tu\t5\n"
+    (item,), _ = split(shop(tmp_path, table, "1.jpg", name="t.tsv"))
+    assert item.payload == {"base_colour": "red", "base_colour_2": "blue", "uri_": "u", "column_4": 5}
+
+
+def test_the_order_and_the_items_are_the_same_every_time(tmp_path: Path) -> None:
+    table = "id,title\n" + "".join(f"{n},Title {n}\n" for n in (5, 3, 9, 1))
+    source = TableSource(shop(tmp_path, table, *(f"{n}.jpg" for n in range(10)), name="t.csv"))
+    once = list(source.items())
+    assert once == list(source.items())
+    assert [entry.id for entry in once if isinstance(entry, Item)] == ["5", "3", "9", "1"]
+
+
+def test_a_table_too_large_to_be_kept_gives_the_same_as_a_small_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = "".join(f"{n},{n % 3},{'NA' if n % 2 else 'red'},Title {n}\n" for n in range(20))
+    path = shop(tmp_path, "id,size,colour,title\n" + rows, *(f"{n}.jpg" for n in range(19)), name="t.csv")
+    small = TableSource(path)
+    monkeypatch.setattr("ingest.sources.rows._SMALL_BYTES", 0)
+    monkeypatch.setattr("ingest.sources.table._BLOCK_ROWS", 7)
+    large = TableSource(path)
+    assert large.fields() == small.fields() == {"size": "integer", "colour": "keyword", "title": "text"}
+    assert list(large.items()) == list(small.items())
+    assert large.description == small.description
+
+
+def test_read_gives_the_file_and_says_when_it_is_gone(tmp_path: Path) -> None:
+    path = shop(tmp_path, "id\n1\n", "1.jpg", name="t.csv")
+    source = TableSource(path)
+    (item,), _ = split(path)
+    assert len(source.read(item)) == item.size_bytes == (tmp_path / "images/1.jpg").stat().st_size
+    (tmp_path / "images/1.jpg").unlink()
+    with pytest.raises(ImageError, match="unreadable: no such file"):
+        source.read(item)
