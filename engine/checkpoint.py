@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +26,11 @@ BUNDLED = Path(__file__).parent / "checkpoints"
 DEFAULT_MODEL = "fashion-small"
 BICUBIC = 3
 """As Pillow numbers its filters."""
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 WEIGHT_SUFFIXES = (".safetensors", ".bin")
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "tokenizer.model")
+"""Of which a checkpoint has at least one."""
 
 
 @dataclass(frozen=True)
@@ -86,17 +91,37 @@ class Checkpoint:
         Raises:
             CheckpointError: the configuration is not that of a two-tower model.
         """
-        for where in (self.config, self.config.get("text_config", {}), self.config.get("vision_config", {})):
-            for key in ("projection_dim", "projection_size"):
-                if isinstance(where.get(key), int):
-                    return int(where[key])
-        hidden = self.config.get("text_config", {}).get("hidden_size")
-        if "vision_config" in self.config and isinstance(hidden, int):  # SigLIP projects to the towers' width
-            return hidden
+        siglip = "siglip" in str(self.config.get("model_type"))
+        for config in self._configs() if "text_config" in self.config else ():
+            text = config.get("text_config", {})  # SigLIP projects to its width, where it does not say otherwise
+            found = text.get("projection_size") or text.get("hidden_size") if siglip else config.get("projection_dim")
+            if isinstance(found, int):
+                return found
         raise CheckpointError(
             f"{self.folder} holds a {self.config.get('model_type', 'model')}, not a CLIP: "
             "choose one with an image and a text tower"
         )
+
+    @cached_property
+    def context(self) -> int:
+        """How many tokens of a text the model reads, start and end included."""
+        for config in self._configs():
+            if isinstance(tokens := config.get("text_config", {}).get("max_position_embeddings"), int):
+                return tokens
+        raise CheckpointError(f"{self.folder}/config.json does not say how long a text may be: get it again")
+
+    def _configs(self) -> Iterator[dict[str, Any]]:
+        """Yield the configuration, then the same with the defaults of its kind: slow, for transformers is imported."""
+        yield self.config
+        from transformers import AutoConfig
+
+        try:
+            yield AutoConfig.from_pretrained(self.folder, local_files_only=True).to_dict()
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise CheckpointError(
+                f"{self.folder}/config.json cannot be understood ({reason}): get it again"
+            ) from error
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
@@ -123,7 +148,7 @@ class Checkpoint:
         shape = {key: value for key, value in self.config.items() if not key.startswith(("transformers_", "_name"))}
         digest.update(json.dumps(shape, sort_keys=True).encode())
         digest.update(repr(self.preprocessing).encode())
-        for path in [*self.weights, *(self.folder / n for n in ("tokenizer.json", "vocab.json", "merges.txt"))]:
+        for path in [*self.weights, *(self.folder / name for name in TOKENIZER_FILES)]:
             if path.exists():
                 with path.open("rb") as file:
                     digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -159,7 +184,7 @@ def _download(model: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(model, allow_patterns=["*.json", "*.txt", "*.safetensors", "onnx/*"]))
+        return Path(snapshot_download(model, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors", "onnx/*"]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
             f"no checkpoint {model!r}: no such folder, not bundled ({bundled}), "
@@ -184,11 +209,20 @@ def _preprocessing(entries: dict[str, Any], path: Path) -> Preprocessing:
     if not entries.get("do_resize", True) or not ({"shortest_edge"} <= set(size) or {"height", "width"} <= set(size)):
         raise CheckpointError(f"{path}: the image size {size!r} is of a kind that this program does not know")
     target = crop if "shortest_edge" in size else size
-    return Preprocessing(
-        height=int(target["height"]),
-        width=int(target["width"]),
-        shortest_edge=int(size["shortest_edge"]) if "shortest_edge" in size else None,
-        resample=int(entries.get("resample", BICUBIC)),
-        mean=tuple(entries.get("image_mean", (0.48145466, 0.4578275, 0.40821073))),
-        std=tuple(entries.get("image_std", (0.26862954, 0.26130258, 0.27577711))),
-    )
+    normal = bool(entries.get("do_normalize", True))
+    try:
+        return Preprocessing(
+            height=int(target["height"]),
+            width=int(target["width"]),
+            shortest_edge=int(size["shortest_edge"]) if "shortest_edge" in size else None,
+            resample=int(entries.get("resample", BICUBIC)),
+            mean=_channels(entries.get("image_mean", CLIP_MEAN) if normal else (0, 0, 0)),
+            std=_channels(entries.get("image_std", CLIP_STD) if normal else (1, 1, 1)),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be understood ({error}): get the checkpoint again") from None
+
+
+def _channels(values: Any) -> tuple[float, float, float]:  # noqa: ANN401
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue

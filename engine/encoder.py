@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from engine.checkpoint import Checkpoint
+from engine.checkpoint import TOKENIZER_FILES, Checkpoint
 from engine.errors import CheckpointError, UsageError
 from engine.records import Vector
 
@@ -99,24 +99,43 @@ class OnnxEncoder:
 class TorchEncoder:
     """Any CLIP in Hugging Face form through `transformers`, on a CPU, on CUDA or on Apple's MPS.
 
-    On a CPU with native bfloat16 the towers run in bfloat16 (unless ``precise``), elsewhere in float32; the
-    embeddings are float32 in any case. Never float16 on a CPU: it is emulated there, hundreds of times slower.
+    On an accelerator, and on a CPU with native bfloat16, the towers run in bfloat16 (unless ``precise``), elsewhere
+    in float32; the embeddings are float32 in any case. Never float16 on a CPU: it is emulated there, hundreds of
+    times slower.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str = "auto", *, precise: bool = False) -> None:
         import torch
         from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
 
+        logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # what matters of its talk is raised below
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         self.checkpoint = checkpoint
         self._torch = torch
         self._device = pick_device(torch, device)
         self.parallel = self._device == "cpu"
+        if self.parallel:
+            torch.set_num_threads(1)  # callers run several calls side by side; threads within one only spin
+        if not any((checkpoint.folder / name).exists() for name in TOKENIZER_FILES):
+            raise CheckpointError(f"{checkpoint.folder} has no tokenizer (tokenizer.json): it is an incomplete copy")
         try:
-            model = AutoModel.from_pretrained(checkpoint.folder, dtype=torch.float32, local_files_only=True)
+            model, loaded = AutoModel.from_pretrained(
+                checkpoint.folder,
+                dtype=torch.float32,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
             self._tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
         except Exception as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CheckpointError(f"{checkpoint.folder} cannot be loaded ({reason}): get it again") from error
+        # transformers would fill what is missing with random numbers
+        if unset := sorted({*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])}):
+            raise CheckpointError(
+                f"{checkpoint.folder} lacks weights of the size that its config.json says ({unset[0]}): get it again"
+            )
         if not hasattr(model, "get_image_features"):
             raise CheckpointError(f"{checkpoint.folder} holds a {type(model).__name__}, not a CLIP with two towers")
         self._model = model.eval().to(self._device)
@@ -124,15 +143,17 @@ class TorchEncoder:
         spec = checkpoint.preprocessing
         self._mean = torch.tensor(spec.mean, device=self._device).mul(255)
         self._std = torch.tensor(spec.std, device=self._device).mul(255)
-        config = model.config.text_config
-        self.context = int(config.max_position_embeddings)
         # SigLIP was trained with every text padded to the full context, CLIP was not.
         self._padding = "max_length" if "siglip" in str(model.config.model_type) else "longest"
 
     def encode_texts(self, texts: Sequence[str]) -> Vector:
         """See `Encoder`."""
         batch = self._tokenizer(
-            list(texts), padding=self._padding, truncation=True, max_length=self.context, return_tensors="pt"
+            list(texts),
+            padding=self._padding,
+            truncation=True,
+            max_length=self.checkpoint.context,
+            return_tensors="pt",
         ).to(self._device)
         return self._unit_rows(self._model.get_text_features, **batch)
 

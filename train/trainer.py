@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import AutoModel, AutoTokenizer
 
-from engine.checkpoint import Checkpoint, Preprocessing
+from engine.checkpoint import BICUBIC, CLIP_MEAN, CLIP_STD, Checkpoint, Preprocessing
 from engine.encoder import native_bfloat16, pick_device
 from engine.errors import SourceError, UsageError
 from engine.records import FieldKind, Item
@@ -38,10 +38,6 @@ MAX_BAD_STEPS = 20
 """So many steps with a loss that is no number, and the run is given up: the recipe is at fault, not chance."""
 
 TEXT_CHUNK = 128
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-BICUBIC = 3
 
 
 @dataclass(frozen=True)
@@ -95,6 +91,7 @@ def train(
     run = _Run(recipe, model, tokenizer, len(learning), pick_device(torch, device))
     if resume:
         run.restore(torch.load(state_file, map_location=run.device, weights_only=True))
+    marks = run.examine(validation) if run.epoch >= recipe.optimizer.epochs else {}  # resumed when all was done
     with (out / "log.jsonl").open("a", encoding="utf-8") as log:
         while run.epoch < recipe.optimizer.epochs:
             for progress in run.one_epoch(learning):

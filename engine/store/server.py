@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from qdrant_client import QdrantClient, models
 
-from engine.errors import FilterError, StoreError, StoreMissing, StoreUnavailable
+from engine.errors import FilterError, StoreError, StoreMissing, StoreUnavailable, UsageError
 from engine.filters import check_filter
 from engine.records import FieldKind, FilterJSON, Hit, Point, Record, Value
 from engine.store import ranking
@@ -279,9 +279,14 @@ def _connect(url: str, api_key: str | None, prefer_grpc: bool, timeout: int) -> 
     with warnings.catch_warnings():
         # It warns of a key sent over plain HTTP, as to localhost: docs/collection.md says when that is fine.
         warnings.simplefilter("ignore", UserWarning)
-        return QdrantClient(
-            url=url, api_key=api_key, prefer_grpc=prefer_grpc, timeout=timeout, check_compatibility=False
-        )
+        try:
+            return QdrantClient(
+                url=url, api_key=api_key, prefer_grpc=prefer_grpc, timeout=timeout, check_compatibility=False
+            )
+        except ValueError as error:
+            raise UsageError(
+                f"{_without_password(url)} is no address of a Qdrant server: give http://host:6333"
+            ) from error
 
 
 def _without_password(url: str) -> str:

@@ -1,0 +1,230 @@
+"""`engine eval`: held-out captions through the real search, and what came of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from engine.cli.ingest import run_ingest
+from engine.cli.options import (
+    CollectionOption,
+    DeviceOption,
+    ModelOption,
+    StoreOption,
+    all_records,
+    open_named_store,
+    open_with_encoder,
+    settings_of,
+)
+from engine.errors import UsageError
+
+if TYPE_CHECKING:
+    from engine.records import FieldKind, Item, Rejected, Vector
+    from engine.settings import Settings
+    from engine.store.protocol import Store
+    from eval.harness import Gallery
+    from eval.split import Part
+    from ingest.sources.source import Source
+
+
+def eval_command(
+    path: Annotated[Path | None, typer.Argument(help="Photographs with captions, as for ingest.")] = None,
+    store: StoreOption = None,
+    collection: CollectionOption = None,
+    model: ModelOption = None,
+    device: DeviceOption = None,
+    source: Annotated[str, typer.Option("--source", help="As for ingest.")] = "auto",
+    part: Annotated[str, typer.Option(help="Part of the split: test, validation or train; all: no split.")] = "test",
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 42,
+    train_share: Annotated[float, typer.Option(help="Share of the products that training may see.")] = 0.8,
+    by_photograph: Annotated[
+        bool, typer.Option("--by-photograph", help="Split photographs, not products: leaks; only to compare.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Examine only the first so many items of the part.")] = None,
+    ground_truth: Annotated[
+        Path | None, typer.Option("--ground-truth", help="Instead: {query: {item id: relevance}}, over --collection.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the report and the TREC files.")] = Path("report"),
+) -> None:
+    """Measure Recall@K: ingest the held-out items of PATH, ask every caption, and report with intervals.
+
+    They go into a collection of their own, whose name ends in -eval; whatever else is in that one is deleted.
+    With --ground-truth, ask its queries of a collection that is already there, and change nothing.
+    """
+    settings = settings_of(store, collection, model, device)
+    try:
+        out.mkdir(parents=True, exist_ok=True)  # now, and not when the work is done
+    except OSError as error:
+        raise UsageError(f"--out {out} cannot be made ({error.strerror}): give another folder") from None
+    if ground_truth:
+        _examine_truth(ground_truth, settings, out)
+        return
+    if path is None:
+        raise UsageError("say what to examine: a PATH with captions, or --ground-truth FILE")
+    from eval.split import split
+    from ingest.sources.detect import open_source
+
+    opened = open_source(path, source)
+    print(f"source: {opened.description}", file=sys.stderr)
+    from engine.records import Item
+
+    everything = [item for item in opened.items() if isinstance(item, Item)]
+    chosen: Sequence[Item] = everything
+    if part != "all":
+        chosen = list(split(everything, _part(part), seed, train_share, by_photograph=by_photograph))
+    chosen = chosen[:limit]
+    if not any(item.captions for item in chosen):
+        raise UsageError(f"{path}: no captions in the {part} part: nothing to ask (see --caption-column of ingest)")
+    import dataclasses
+
+    # never the collection itself: what is not examined is deleted
+    settings = dataclasses.replace(settings, collection=f"{settings.collection.removesuffix('-eval')}-eval")
+    _examine_captions(_Subset(opened, chosen), everything, settings, part, out)
+
+
+def _examine_captions(subset: _Subset, everything: Sequence[Item], settings: Settings, part: str, out: Path) -> None:
+    from engine.passport import check_golden_texts
+    from engine.store.protocol import SearchSpec
+    from eval.harness import examine
+    from eval.trec import write_qrels, write_run
+
+    with open_named_store(settings) as named:
+        _keep_only(subset.chosen, named)
+        summary = run_ingest(subset, named, settings, prune=True)
+    print(f"gallery: {summary.found} items, {summary.quarantined} quarantined", file=sys.stderr)
+    opened = open_with_encoder(settings)
+    with opened.store as store:
+        check_golden_texts(store.spec().passport, opened.encoder)
+        gallery, uris = _gallery(store)
+
+        def search_index(vectors: Vector, limit: int) -> list[list[str]]:
+            return [
+                [hit.item_id for hit in hits]
+                for hits in store.search_batch([SearchSpec(vector, limit=limit) for vector in vectors])
+            ]
+
+        examination = examine(
+            subset.chosen,
+            gallery,
+            _in_batches(opened.encoder.encode_texts),
+            search_index,
+            count_tokens=opened.encoder.count_tokens,
+            token_limit=opened.encoder.checkpoint.context,
+        )
+        about = {
+            "checkpoint": f"{opened.encoder.checkpoint.name} ({opened.encoder.checkpoint.fingerprint[:12]})",
+            "data": subset.description,
+            "part": f"{part} ({len(subset.chosen)} of {len(everything)} items)",
+            "store": settings.store,
+            "command": "engine " + " ".join(sys.argv[1:]),
+        }
+    _report(out, examination, None, about, uris)
+    write_run(out / "run.trec", examination.run)
+    write_qrels(out / "qrels.trec", {query.id: {query.item_id: 1.0} for query in examination.asked})
+
+
+def _examine_truth(file: Path, settings: Settings, out: Path) -> None:
+    from engine.passport import check_golden_texts
+    from engine.store.protocol import SearchSpec
+    from eval.truth import examine_ground_truth, load_ground_truth
+
+    truth = load_ground_truth(file)
+    opened = open_with_encoder(settings)
+    with opened.store as store:
+        check_golden_texts(store.spec().passport, opened.encoder)
+
+        def search(texts: Sequence[str], limit: int) -> list[list[str]]:
+            vectors = _in_batches(opened.encoder.encode_texts)(list(texts))
+            specs = [SearchSpec(vector, limit=limit, exact=True) for vector in vectors]
+            return [[hit.item_id for hit in hits] for hits in store.search_batch(specs)]
+
+        gallery, uris = _gallery(store)
+        examination = examine_ground_truth(truth, search, set(gallery.ids))
+        about = {
+            "checkpoint": f"{opened.encoder.checkpoint.name} ({opened.encoder.checkpoint.fingerprint[:12]})",
+            "ground truth": str(file),
+            "collection": f"{settings.store} / {settings.collection}",
+            "command": "engine " + " ".join(sys.argv[1:]),
+        }
+    _report(out, None, examination, about, uris)
+
+
+def _report(out: Path, examination: Any, truth: Any, about: dict[str, str], uris: dict[str, str]) -> None:  # noqa: ANN401
+    from eval.report import write_report
+    from ingest.photograph import thumbnail
+
+    paths = write_report(
+        out, examination, truth, about=about, thumbnail=lambda item_id: thumbnail(uris.get(item_id, ""), 160)
+    )
+    print(paths[1].read_text(encoding="utf-8"))
+    print(f"report: {os.fspath(paths[2])}", file=sys.stderr)
+
+
+def _keep_only(chosen: Sequence[Item], store: Store) -> None:
+    """Delete what an examination of other photographs left: the gallery is the chosen items alone."""
+    if not store.exists():
+        return
+    wanted = {(item.id, item.uri) for item in chosen}
+    payloads = {record.id: record.payload or {} for record in all_records(store)}
+    store.delete([id for id, held in payloads.items() if (held.get("item_id"), held.get("uri")) not in wanted])
+
+
+def _gallery(store: Store) -> tuple[Gallery, dict[str, str]]:
+    """Return what the collection holds: item ids with vectors, and where each photograph lies."""
+    import numpy as np
+
+    from eval.harness import Gallery
+
+    ids, rows, uris = [], [], {}
+    for record in all_records(store, vectors=True):
+        payload = record.payload or {}
+        ids.append(str(payload["item_id"]))
+        uris[ids[-1]] = str(payload["uri"])
+        rows.append(record.vector)
+    return Gallery(ids, np.array(rows, dtype=np.float32)), uris
+
+
+def _in_batches(encode: Any, size: int = 256) -> Any:  # noqa: ANN401
+    """Embed texts of like length together: padding to the longest costs as much as text."""
+    import numpy as np
+
+    def embed(texts: list[str]) -> Vector:
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        rows = [encode([texts[i] for i in order[start : start + size]]) for start in range(0, len(texts), size)]
+        back = np.argsort(order)
+        sorted_rows: Vector = np.concatenate(rows)[back]
+        return sorted_rows
+
+    return embed
+
+
+def _part(name: str) -> Part:
+    from eval.split import PARTS
+
+    for part in PARTS:
+        if part == name:
+            return part
+    raise UsageError(f"--part {name!r}: choose {', '.join(PARTS)} or all")
+
+
+class _Subset:
+    """The chosen items of a source, as a source."""
+
+    def __init__(self, whole: Source, chosen: Sequence[Item]) -> None:
+        self.kind, self.root, self.description = whole.kind, whole.root, whole.description
+        self.chosen = chosen
+        self._whole = whole
+
+    def fields(self) -> dict[str, FieldKind]:
+        return self._whole.fields()
+
+    def items(self) -> Iterator[Item | Rejected]:
+        return iter(self.chosen)
+
+    def read(self, item: Item) -> bytes:
+        return self._whole.read(item)

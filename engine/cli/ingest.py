@@ -1,0 +1,272 @@
+"""`engine ingest`: bring a collection up to date with a folder, a table or an archive of photographs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from engine.cli.options import (
+    CollectionOption,
+    DeviceOption,
+    ModelOption,
+    StoreOption,
+    filter_of,
+    ledger_path,
+    open_named_store,
+    settings_of,
+)
+from engine.errors import UsageError
+
+if TYPE_CHECKING:
+    from engine.encoder import Encoder
+    from engine.settings import Settings
+    from engine.store.protocol import Store
+    from ingest.sources.source import Source
+    from ingest.summary import Problem, Summary
+
+PLAIN_EVERY_S = 10.0
+
+
+def ingest_command(
+    path: Annotated[Path, typer.Argument(help="Folder, table (.csv .jsonl .parquet) or .tar of photographs.")],
+    store: StoreOption = None,
+    collection: CollectionOption = None,
+    model: ModelOption = None,
+    device: DeviceOption = None,
+    source: Annotated[str, typer.Option("--source", help="auto, deepfashion, table, folder or tar.")] = "auto",
+    where: Annotated[
+        list[str] | None, typer.Option("--where-ingested", help="Only items that pass, as for query --where.")
+    ] = None,
+    image_column: Annotated[str | None, typer.Option(help="Table: column with the image file.")] = None,
+    id_column: Annotated[str | None, typer.Option(help="Table: column with the item id.")] = None,
+    title_column: Annotated[str | None, typer.Option(help="Table: column with the title.")] = None,
+    caption_column: Annotated[str | None, typer.Option(help="Table: column with the caption.")] = None,
+    product_column: Annotated[str | None, typer.Option(help="Table: column with the product id.")] = None,
+    id_prefix: Annotated[str, typer.Option(help="Put before every item id, to tell two sources apart.")] = "",
+    prune: Annotated[bool, typer.Option("--prune", help="Delete items whose file is no longer there.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Write what was not indexed, with reasons, as JSON Lines.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Embedding threads; default: one a core.")] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Embed photographs and store them with their metadata; running again only does what has changed.
+
+    Exit code 3 if some files were quarantined (they are named), 130 after Ctrl-C (run again to go on).
+    """
+    from ingest.sources.detect import open_source
+    from ingest.sources.table import Columns
+
+    columns = Columns(id_column, image_column, title_column, caption_column, product_column)
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - the same folder, however it is spelt, gives the same uris
+    opened = open_source(path, source, columns=columns, id_prefix=id_prefix)
+    print(f"source: {opened.description}", file=sys.stderr)
+    settings = settings_of(store, collection, model, device)
+    with open_named_store(settings) as named, _Report(report) as problems:
+        started = time.perf_counter()
+        summary = run_ingest(opened, named, settings, where=where, prune=prune, workers=workers, on_problem=problems)
+        seconds = time.perf_counter() - started
+    _print_summary(summary, seconds, settings, problems.shown, as_json=json_output)
+    if summary.stopped:
+        raise typer.Exit(130)
+    if summary.quarantined:
+        raise typer.Exit(3)
+
+
+def run_ingest(
+    source: Source,
+    store: Store,
+    settings: Settings,
+    *,
+    where: list[str] | None = None,
+    prune: bool = False,
+    workers: int | None = None,
+    on_problem: Any = lambda problem: None,  # noqa: ANN401
+) -> Summary:
+    """Prepare the collection for ``source`` and ingest it, with a progress bar and a clean stop on Ctrl-C."""
+    from engine.checkpoint import find_checkpoint
+    from engine.filters import check_filter
+    from engine.passport import check_fingerprint
+    from ingest.ledger import Ledger
+    from ingest.worker import ingest
+
+    checkpoint = find_checkpoint(settings.model)
+    fields = source.fields()
+    wanted = filter_of(where, None)
+    wanted = check_filter(wanted, fields) if wanted else None
+    loaded: list[Encoder] = []
+
+    def encoder() -> Encoder:
+        from engine.encoder import load_encoder
+        from engine.passport import check_golden_images
+
+        if not loaded:
+            loaded.append(load_encoder(checkpoint, settings.device))
+            if store.exists():
+                check_golden_images(store.spec().passport, loaded[0])
+        return loaded[0]
+
+    if store.exists():
+        check_fingerprint(store.spec().passport, checkpoint)
+        store.add_fields(fields)
+    else:
+        _create(store, encoder(), fields)
+    ledger = Ledger(ledger_path(settings), store.spec().passport["collection_id"])
+    try:
+        with _stop_on_ctrl_c() as stop, _progress() as on_progress:
+            return ingest(
+                source,
+                store,
+                ledger,
+                encoder,
+                workers=workers or os.cpu_count() or 1,
+                where=wanted,
+                prune=prune,
+                stop=stop,
+                on_problem=on_problem,
+                on_progress=on_progress,
+            )
+    finally:
+        ledger.close()
+
+
+@contextmanager
+def _stop_on_ctrl_c() -> Iterator[threading.Event]:
+    """Ask for a clean stop at the first Ctrl-C; at the second end at once, which is as safe as any crash."""
+    stop = threading.Event()
+
+    def on_signal(*_: object) -> None:
+        if stop.is_set():
+            show_cursor = b"\x1b[?25h" if sys.stderr.isatty() else b""
+            os.write(2, show_cursor + b"engine: stopped at once\n")
+            os._exit(130)
+        stop.set()
+        os.write(2, b"stopping after the photographs at hand; Ctrl-C once more stops at once\n")
+
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _create(store: Store, encoder: Encoder, fields: Any) -> None:  # noqa: ANN401
+    from engine.passport import make_passport
+    from engine.store.protocol import CollectionSpec
+    from engine.store.schema import CORE_FIELDS
+
+    store.create(CollectionSpec(encoder.checkpoint.dimension, make_passport(encoder), {**CORE_FIELDS, **fields}))
+
+
+class _Report:
+    """Takes problems: all of them into a file if one is wanted, the first few quarantined ones for the screen."""
+
+    SHOWN = 20
+
+    def __init__(self, path: Path | None) -> None:
+        try:
+            self._file: Any = path.open("w", encoding="utf-8", errors="backslashreplace") if path else None
+        except OSError as error:
+            raise UsageError(f"--report {path} cannot be written: {error.strerror or error}") from None
+        self.shown: list[Problem] = []
+
+    def __call__(self, problem: Problem) -> None:
+        if self._file:
+            entry = {"uri": problem.uri, "state": problem.state, "reason": problem.reason}
+            self._file.write(json.dumps(entry) + "\n")
+        if problem.state == "quarantined" and len(self.shown) < self.SHOWN:
+            self.shown.append(problem)
+
+    def __enter__(self) -> _Report:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._file:
+            self._file.close()
+
+
+def _progress() -> AbstractContextManager[Any]:
+    return _bar() if sys.stderr.isatty() else nullcontext(_plain_lines())
+
+
+def _plain_lines() -> Any:  # noqa: ANN401
+    started = last = time.monotonic()
+
+    def tell(summary: Summary, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= PLAIN_EVERY_S:
+            last = now
+            rate = (summary.found - summary.unchanged) / (now - started)
+            print(f"{summary.found} of {total} entries, {rate:.0f} a second", file=sys.stderr, flush=True)
+
+    return tell
+
+
+class _bar:  # noqa: N801
+    """A progress bar with rate and time left."""
+
+    def __enter__(self) -> Any:  # noqa: ANN401
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            *(TextColumn("embedding"), BarColumn(), MofNCompleteColumn()),
+            *(TextColumn("{task.fields[rate]:.0f}/s"), TimeRemainingColumn()),
+        )
+        self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._bar.start()
+        task = self._bar.add_task("", total=None, rate=0.0)
+        started = time.monotonic()
+
+        def tell(summary: Summary, total: int) -> None:
+            done = sum(summary.states.values())
+            rate = (done - summary.unchanged) / max(1e-3, time.monotonic() - started)
+            self._bar.update(task, completed=done, total=total, rate=rate)
+
+        return tell
+
+    def __exit__(self, *exc: object) -> None:
+        self._bar.stop()
+
+
+def _print_summary(
+    summary: Summary, seconds: float, settings: Settings, shown: list[Problem], *, as_json: bool
+) -> None:
+    for problem in shown:
+        name = problem.uri.encode("utf-8", "backslashreplace").decode()
+        print(f"quarantined: {name}: {problem.reason}", file=sys.stderr)
+    if summary.quarantined > len(shown):
+        print(f"... and {summary.quarantined - len(shown)} more: --report FILE lists all", file=sys.stderr)
+    if as_json:
+        import dataclasses
+
+        print(json.dumps({**dataclasses.asdict(summary), "seconds": round(seconds, 2)}))
+        return
+    sums = " + ".join(f"{count} {state}" for state, count in summary.states.items())
+    print(f"{summary.found} found = {sums}")
+    notes = {
+        "of the indexed, only the metadata changed": summary.metadata,
+        "of the indexed, renamed (vector reused)": summary.reused,
+        "of the indexed, nearly identical to another": summary.near_duplicates,
+        "in the collection, but no longer in the source (--prune deletes them)": summary.missing,
+        "no longer in the source, deleted": summary.pruned,
+    }
+    for note, count in notes.items():
+        if count:
+            print(f"  {count} {note}")
+    worked = summary.indexed + summary.duplicate
+    rate = f"{worked / max(seconds, 1e-9):.0f} photographs/s, " if worked else ""
+    print(f"{seconds:.1f} s, {rate}into {settings.store} / {settings.collection}")
+    if summary.stopped:
+        print("stopped: run the same command again to go on")

@@ -1,0 +1,79 @@
+"""`engine train` makes a checkpoint; `engine sample` draws the sample data set."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.cli.options import DeviceOption
+
+
+def train_command(
+    recipe: Annotated[str, typer.Argument(help="A .toml file, or the name of a shipped recipe.")],
+    data: Annotated[list[Path], typer.Option("--data", help="Photographs to learn from, as for ingest; repeatable.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the run; the checkpoint lies in it.")] = Path("run"),
+    base: Annotated[str | None, typer.Option("--base", help="Start from this checkpoint.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of torch; 1 if other work runs beside.")] = None,
+    device: DeviceOption = None,
+) -> None:
+    """Train a checkpoint on the training part of photographs with captions."""
+    import dataclasses
+
+    from engine.checkpoint import find_checkpoint
+    from ingest.sources.detect import open_source
+    from train.recipe import load_recipe
+    from train.trainer import Progress, train
+
+    chosen = load_recipe(recipe)
+    if epochs:
+        chosen = dataclasses.replace(chosen, optimizer=dataclasses.replace(chosen.optimizer, epochs=epochs))
+    sources = [open_source(path) for path in data]
+    for source in sources:
+        print(f"data: {source.description}", file=sys.stderr)
+    started, first = time.monotonic(), 0
+
+    def report(progress: Progress) -> None:
+        nonlocal first
+        first = first or progress.step  # a resumed run does not start at 1
+        if progress.validation is not None:
+            marks = ", ".join(f"{name} {value:.4g}" for name, value in progress.validation.items())
+            print(f"epoch {progress.epoch:.0f}: {marks}", file=sys.stderr, flush=True)
+        elif progress.step % 10 == 0:
+            left = (time.monotonic() - started) / (progress.step - first + 1) * (progress.steps - progress.step)
+            print(
+                f"step {progress.step} of {progress.steps}: loss {progress.loss:.3f}, "
+                f"temperature {progress.temperature:.4f}, {progress.images_per_s:.0f} photographs/s, "
+                f"{left / 60:.0f} min left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    folder = train(
+        chosen,
+        sources,
+        out,
+        base=find_checkpoint(base) if base else None,
+        resume=resume,
+        threads=threads,
+        device=device or "auto",
+        report=report,
+    )
+    print(folder)
+
+
+def sample_command(
+    folder: Annotated[Path, typer.Argument(help="An empty folder, or one that is not there yet.")],
+    count: Annotated[int, typer.Option(min=1, help="How many photographs to draw.")] = 400,
+    seed: Annotated[int, typer.Option(help="Another seed draws other figures.")] = 7,
+) -> None:
+    """Draw a sample data set: fashion figures in DeepFashion-MultiModal's layout. Drawings, not photographs."""
+    from ingest.lookbook.draw import draw_lookbook
+
+    drawn = draw_lookbook(folder, count, seed)
+    print(f"{drawn.images} drawings of {drawn.products} products in {drawn.folder} (seed {drawn.seed})")

@@ -1,0 +1,110 @@
+"""Options that several commands share, and the opening of what they name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from engine.encoder import Encoder
+    from engine.records import FilterJSON, Record
+    from engine.settings import Settings
+    from engine.store.protocol import Store
+
+StoreOption = Annotated[str | None, typer.Option("--store", help="Folder of an embedded store, or a Qdrant URL.")]
+CollectionOption = Annotated[str | None, typer.Option("--collection", help="Name of the collection.")]
+ModelOption = Annotated[str | None, typer.Option("--model", help="Checkpoint: bundled name, folder, or hub name.")]
+DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where", help="Filter: colour=red, colour=red,blue, colour!=red, 'price<50', title~denim, hat=true."
+    ),
+]
+FilterOption = Annotated[str | None, typer.Option("--filter", help="Filter as Qdrant's REST JSON.")]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A store that exists, with the encoder that its passport asks for."""
+
+    store: Store
+    encoder: Encoder
+
+
+def settings_of(
+    store: str | None, collection: str | None, model: str | None = None, device: str | None = None
+) -> Settings:
+    """Return the settings under these flags."""
+    from engine.settings import load_settings
+
+    flags = {"store": store, "collection": collection, "model": model, "device": device}
+    return load_settings(flags)[0]
+
+
+def open_named_store(settings: Settings) -> Store:
+    """Open the store that the settings name; the collection may not exist yet."""
+    from engine.store.open import open_store
+
+    return open_store(
+        settings.store,
+        settings.collection,
+        api_key=settings.api_key,
+        prefer_grpc=settings.grpc,
+        timeout_s=settings.timeout_s,
+        wait_s=5,
+    )
+
+
+def open_with_encoder(settings: Settings) -> Opened:
+    """Open an existing collection and the encoder that made it.
+
+    Raises:
+        PassportError: the checkpoint at hand is another one.
+        StoreMissing: there is no such collection yet.
+    """
+    from engine.checkpoint import find_checkpoint
+    from engine.encoder import load_encoder
+    from engine.passport import check_fingerprint
+
+    store = open_named_store(settings)
+    passport = store.spec().passport
+    checkpoint = find_checkpoint(settings.model)
+    check_fingerprint(passport, checkpoint)
+    return Opened(store, load_encoder(checkpoint, settings.device))
+
+
+def filter_of(where: list[str] | None, json_text: str | None) -> FilterJSON | None:
+    """Join the two ways of giving a filter; every part must hold."""
+    if not where and not json_text:
+        return None
+    from engine.filters import load_filter, parse_where
+
+    parts = [part for part in (parse_where(where or []), load_filter(json_text) if json_text else None) if part]
+    return parts[0] if len(parts) == 1 else {"must": parts}
+
+
+def all_records(store: Store, wanted: FilterJSON | None = None, *, vectors: bool = False) -> Iterator[Record]:
+    """Yield every point that passes the filter, in the order of the point ids."""
+    cursor: str | None = None
+    while True:
+        records, cursor = store.scroll(wanted, 1000, cursor, vectors=vectors)
+        yield from records
+        if cursor is None:
+            return
+
+
+def ledger_path(settings: Settings) -> Path:
+    """Return where the ledger of a collection lies: beside an embedded one, in the state folder for a server's."""
+    if "://" not in settings.store:
+        return Path(settings.store) / settings.collection / "ledger.sqlite"
+    import hashlib
+
+    from engine.settings import state_folder
+
+    server = hashlib.sha256(settings.store.encode()).hexdigest()[:12]
+    return state_folder() / f"{server}-{settings.collection}.sqlite"

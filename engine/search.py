@@ -1,0 +1,134 @@
+"""QUERY: words, photographs and stored items --embed--> one vector --nearest, filtered--> hits. Read this first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+
+from engine.encoder import Encoder, encode_image
+from engine.errors import UsageError
+from engine.records import FilterJSON, Hit, Vector, point_id
+from engine.store.protocol import SearchSpec, Store
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked for, in any mixture: ``text``, ``images`` (upright RGB), ``like`` and ``unlike`` (item ids).
+
+    Each part is a unit vector; the query is their sum by weight, less ``unwanted`` texts and ``unlike`` items by
+    theirs; with nothing but unwanted parts it finds what resembles them least. Without any part, it is browsing: the
+    filter alone decides.
+    """
+
+    text: str = ""
+    unwanted: Sequence[str] = ()
+    images: Sequence[Image.Image] = ()
+    like: Sequence[str] = ()
+    unlike: Sequence[str] = ()
+    text_weight: float = 1.0
+    image_weight: float = 1.0
+    like_weight: float = 1.0
+    unwanted_weight: float = 0.5
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is asked for but what a filter says."""
+        return not (self.text.strip() or self.unwanted or self.images or self.like or self.unlike)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Which hits are wanted: the best ``limit`` after ``offset``, one per ``group_by`` value if given."""
+
+    filter: FilterJSON | None = None
+    limit: int = 10
+    offset: int = 0
+    min_score: float | None = None
+    exact: bool = False
+    group_by: str | None = None
+
+
+def search(store: Store, encoder: Encoder, query: Query, page: Page) -> list[Hit]:
+    """Answer a query: embed what it is made of, search the store, best hits first.
+
+    Raises:
+        UsageError: a number that cannot be meant, or an item that the collection does not have.
+        FilterError: the filter names a field that the collection does not have.
+        StoreError: the store refused.
+    """
+    _check_numbers(query, page)
+    if query.is_empty:
+        return browse(store, page)
+    vector = embed_query(store, encoder, query)
+    spec = SearchSpec(vector, page.filter, page.limit, page.offset, page.exact, page.min_score)
+    examples = [point_id(item) for item in (*query.like, *query.unlike)]
+    if examples:
+        spec = replace(spec, filter=without(page.filter, examples))
+    if page.group_by:
+        return [group[0] for group in store.search_groups(spec, page.group_by)]
+    return store.search(spec)
+
+
+def browse(store: Store, page: Page) -> list[Hit]:
+    """Return items that pass the filter, in the order of their point ids; the score is 0: nothing was compared.
+
+    Raises:
+        UsageError: the page asks for a least score or for groups, which only a comparison gives.
+    """
+    if page.min_score is not None or page.group_by:
+        option = "--group-by" if page.group_by else "--min-score"
+        raise UsageError(f"{option} needs something to look for: give words, --image or --like")
+    records, _ = store.scroll(page.filter, page.offset + page.limit)
+    return [Hit(record.id, 0.0, record.payload or {}) for record in records[page.offset :]]
+
+
+def embed_query(store: Store, encoder: Encoder, query: Query) -> Vector:
+    """Return the unit vector, shape (d,), of a query with at least one part."""
+    stored = _stored_vectors(store, [*query.like, *query.unlike])
+    wanted_text = [query.text] if query.text.strip() else []
+    texts = (
+        encoder.encode_texts([*wanted_text, *query.unwanted]) if wanted_text or query.unwanted else np.empty((0, 0))
+    )
+    parts = [(query.text_weight, row) for row in texts[: len(wanted_text)]]
+    parts += [(query.image_weight, encode_image(encoder, image)) for image in query.images]
+    parts += [(query.like_weight, stored[item]) for item in query.like]
+    parts += [(-query.unwanted_weight, row) for row in texts[len(wanted_text) :]]
+    parts += [(-query.unwanted_weight, stored[item]) for item in query.unlike]
+    total = np.sum([weight * row for weight, row in parts], axis=0)
+    length = float(np.linalg.norm(total))
+    if not length > 1e-6:
+        raise UsageError("the parts of the query cancel each other out: change a text or a weight")
+    unit: Vector = (total / length).astype(np.float32)
+    return unit
+
+
+def without(filter: FilterJSON | None, ids: Sequence[str]) -> FilterJSON:
+    """Return the filter with these point ids left out."""
+    unwanted = (filter or {}).get("must_not") or []
+    conditions = list(unwanted) if isinstance(unwanted, list) else [unwanted]
+    return {**(filter or {}), "must_not": [*conditions, {"has_id": list(ids)}]}
+
+
+def _check_numbers(query: Query, page: Page) -> None:
+    for name in ("text_weight", "image_weight", "like_weight", "unwanted_weight"):
+        if not math.isfinite(getattr(query, name)):
+            raise UsageError(f"a weight of {getattr(query, name)} cannot be meant: give a number")
+    if page.min_score is not None and not -1 <= page.min_score <= 1:
+        raise UsageError(f"a least score of {page.min_score:g} cannot be meant: a cosine lies between -1 and 1")
+
+
+def _stored_vectors(store: Store, items: Sequence[str]) -> dict[str, Vector]:
+    if not items:
+        return {}
+    found = {record.id: record.vector for record in store.retrieve([point_id(item) for item in items], vectors=True)}
+    vectors = {}
+    for item in items:
+        vector = found.get(point_id(item))
+        if vector is None:
+            raise UsageError(f"the collection has no item {item!r}: `engine query --json` prints the ids it has")
+        vectors[item] = vector
+    return vectors

@@ -1,0 +1,327 @@
+"""The program itself, as a subprocess: what it prints where, and its exit codes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_clip import make_tiny_clip
+
+from engine.checkpoint import BUNDLED
+from ingest.lookbook.draw import draw_lookbook
+
+CLEAN = {key: value for key, value in os.environ.items() if not key.startswith(("QDRANT_", "ENGINE_"))}
+
+
+def engine(*arguments: object, folder: Path, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "engine.cli.main", *map(str, arguments)]
+    env = {**CLEAN, "PYTHONPATH": str(Path(__file__).parent.parent), "XDG_STATE_HOME": str(folder), **environment}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, input=stdin, env=env)
+
+
+def hits(result: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:
+    assert result.returncode == 0, result.stderr
+    found: list[dict[str, object]] = json.loads(result.stdout)["hits"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with an ingested look-book of 40 drawings."""
+    folder = tmp_path_factory.mktemp("home")
+    draw_lookbook(folder / "look-book", count=40, seed=7)
+    result = engine("ingest", "look-book", folder=folder)
+    assert result.returncode == 0, result.stderr
+    assert "40 found = 40 indexed + 0 unchanged + 0 duplicate + 0 quarantined + 0 excluded" in result.stdout
+    return folder
+
+
+def test_a_query_prints_scores_between_minus_one_and_one_best_first(home: Path) -> None:
+    found = hits(engine("query", "red dress", "--json", "-k", 5, folder=home))
+    scores = [float(str(hit["score"])) for hit in found]
+    assert len(found) == 5
+    assert scores == sorted(scores, reverse=True)
+    assert all(-1 <= score <= 1 for score in scores)
+
+
+def test_the_same_hits_come_as_table_jsonl_csv_and_paths(home: Path) -> None:
+    ids = [hit["id"] for hit in hits(engine("query", "denim", "--json", "-k", 3, folder=home))]
+    lines = engine("query", "denim", "--jsonl", "-k", 3, folder=home).stdout.splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ids
+    rows = list(csv.DictReader(io.StringIO(engine("query", "denim", "--csv", "-k", 3, folder=home).stdout)))
+    assert [row["id"] for row in rows] == ids
+    paths = engine("query", "denim", "--paths", "-k", 3, folder=home).stdout.splitlines()
+    assert [Path(path).stem for path in paths] == ids
+    assert all(Path(path).is_file() for path in paths)
+    table = engine("query", "denim", "-k", 3, folder=home)
+    assert str(ids[0])[:30] in table.stdout
+    assert "\x1b" not in table.stdout, "no colours when not on a terminal"
+
+
+def test_a_where_filter_holds_for_every_hit(home: Path) -> None:
+    found = hits(engine("query", "shirt", "--where", "gender=women", "--json", folder=home))
+    assert found
+    assert {hit["payload"]["gender"] for hit in found} == {"women"}  # type: ignore[index]
+    raw = '{"must": [{"key": "gender", "match": {"value": "women"}}]}'
+    assert hits(engine("query", "shirt", "--filter", raw, "--json", folder=home)) == found
+
+
+def test_an_unknown_field_is_one_line_that_lists_the_fields(home: Path) -> None:
+    result = engine("query", "shirt", "--where", "color=red", folder=home)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+    assert "color" in result.stderr
+    assert "upper_fabric" in result.stderr
+
+
+def test_a_photograph_finds_itself_and_more_like_it_finds_others(home: Path) -> None:
+    photograph = sorted((home / "look-book" / "images").iterdir())[5]
+    first = hits(engine("query", "--image", photograph, "--json", folder=home))[0]
+    assert first["id"] == photograph.stem
+    like = hits(engine("query", "--like", photograph.stem, "--json", folder=home))
+    assert photograph.stem not in {hit["id"] for hit in like}
+
+
+def test_queries_come_from_stdin_one_a_line(home: Path) -> None:
+    result = engine("query", "-", "--jsonl", "-k", 2, folder=home, stdin="red dress\n\nblue jeans\n")
+    assert [json.loads(line)["query"] for line in result.stdout.splitlines()] == ["red dress"] * 2 + ["blue jeans"] * 2
+
+
+def test_grouping_shows_each_product_once(home: Path) -> None:
+    found = hits(engine("query", "shirt", "--group-by", "product_id", "--json", folder=home))
+    products = [hit["payload"]["product_id"] for hit in found]  # type: ignore[index]
+    assert len(products) == len(set(products))
+
+
+def test_the_contact_sheet_is_one_file_without_requests(home: Path) -> None:
+    result = engine("query", "<b>red & blue</b>", "--html", "out/sheet.html", "-k", 4, folder=home)
+    assert result.returncode == 0
+    page = (home / "out" / "sheet.html").read_text()
+    pictures = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+            assert tag not in {"script", "link", "iframe"}
+            if tag == "img":
+                pictures.append(dict(attributes))
+
+    Reader().feed(page)
+    assert len(pictures) == 4
+    assert all(str(picture["src"]).startswith("data:image/jpeg;base64,") and picture["alt"] for picture in pictures)
+    assert "<b>red" not in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_facets_count_every_photograph(home: Path) -> None:
+    result = engine("facets", "gender", "hat", "--json", folder=home)
+    counts = json.loads(result.stdout)
+    assert sum(entry["count"] for entry in counts["gender"]) == 40
+    assert {entry["value"] for entry in counts["hat"]} <= {True, False}
+
+
+def test_status_show_and_config_say_what_is_there(home: Path) -> None:
+    status = json.loads(engine("status", "--json", folder=home).stdout)
+    assert status["points"] == 40
+    assert status["checkpoint"] == "fashion-small"
+    item = hits(engine("query", "hat", "--json", folder=home))[0]["id"]
+    shown = json.loads(engine("show", item, "--json", folder=home).stdout)
+    assert shown["payload"]["item_id"] == item
+    config = engine("config", folder=home, QDRANT_API_KEY="very-secret", ENGINE_DEVICE="cpu").stdout
+    assert "very-secret" not in config
+    assert 'device = "cpu"  # ENGINE_DEVICE' in config
+
+
+def test_export_writes_every_item(home: Path) -> None:
+    assert engine("export", "items.jsonl", "--vectors", folder=home).returncode == 0
+    rows = [json.loads(line) for line in (home / "items.jsonl").read_text().splitlines()]
+    assert len(rows) == 40
+    assert all(len(row["vector"]) == 256 for row in rows)
+    assert engine("export", "items.parquet", folder=home).returncode == 0
+    assert engine("export", "items.xml", folder=home).returncode == 2
+
+
+def test_deleting_takes_items_out_and_ingest_puts_them_back(home: Path) -> None:
+    assert engine("delete", "--where", "gender=men", "--yes", "--collection", "fashion", folder=home).returncode == 0
+    assert hits(engine("query", "shirt", "--where", "gender=men", "--json", folder=home)) == []
+    result = engine("ingest", "look-book", folder=home)
+    assert result.returncode == 0
+    assert json.loads(engine("status", "--json", folder=home).stdout)["points"] == 40
+
+
+def test_an_examination_reports_recall_with_gallery_chance_and_interval(home: Path) -> None:
+    result = engine("eval", "look-book", "--part", "all", "--out", "report", folder=home)
+    assert result.returncode == 0, result.stderr
+    report = json.loads((home / "report" / "report.json").read_text())
+    assert "recall" in json.dumps(report).lower()
+    for name in ("report.md", "report.html", "run.trec", "qrels.trec"):
+        assert (home / "report" / name).stat().st_size > 100
+    assert "chance" in result.stdout
+    again = json.loads(engine("status", "--collection", "fashion-eval", "--json", folder=home).stdout)
+    assert again["points"] == 40
+
+
+def test_ground_truth_queries_are_asked_of_the_collection(home: Path) -> None:
+    item = hits(engine("query", "hat", "--json", folder=home))[0]["id"]
+    (home / "truth.json").write_text(json.dumps({"hat": {item: 1}, "red dress": {"not-there": 1}}))
+    result = engine("eval", "--ground-truth", "truth.json", "--out", "truth", folder=home)
+    assert result.returncode == 0, result.stderr
+    assert "recall@10" in result.stdout.lower()
+
+
+def test_an_examination_never_touches_the_collection_it_is_named_after(home: Path) -> None:
+    result = engine("eval", "look-book", "--collection", "fashion", "--out", "named", folder=home)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(engine("status", "--json", folder=home).stdout)["points"] == 40
+
+
+def test_the_gallery_is_the_examined_photographs_alone(home: Path) -> None:
+    draw_lookbook(home / "another-book", count=12, seed=11)
+    for source, count in (("look-book", 40), ("another-book", 12), ("look-book", 40)):
+        options = ("--part", "all", "--collection", "twice", "--out", "twice")
+        assert engine("eval", source, *options, folder=home).returncode == 0
+        status = json.loads(engine("status", "--collection", "twice-eval", "--json", folder=home).stdout)
+        assert status["points"] == count
+        assert f"over a gallery of {count} photographs" in (home / "twice" / "report.md").read_text()
+
+
+def test_a_swapped_image_tower_is_refused_for_a_query_by_photograph(home: Path) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    swapped = Path(shutil.copytree(BUNDLED / "fashion-small", home / "swapped"))
+    model = onnx.load(swapped / "onnx" / "image.onnx")
+    for weight in model.graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if values.ndim == 2:
+            weight.CopyFrom(numpy_helper.from_array(values[::-1].copy(), weight.name))
+    onnx.save(model, swapped / "onnx" / "image.onnx")
+    photograph = next((home / "look-book" / "images").iterdir())
+    result = engine("query", "--image", photograph, "--model", "swapped", folder=home)
+    assert (result.returncode, result.stdout) == (5, "")
+    assert "image tower gives other embeddings" in result.stderr
+
+
+def engine_into(stdout: Any, *arguments: str, folder: Path) -> tuple[int, str]:
+    """Return the exit code and stderr of a run that writes to ``stdout``."""
+    command = [sys.executable, "-m", "engine.cli.main", *arguments]
+    env = {**CLEAN, "PYTHONPATH": str(Path(__file__).parent.parent), "XDG_STATE_HOME": str(folder)}
+    result = subprocess.run(command, cwd=folder, stdout=stdout, stderr=subprocess.PIPE, text=True, env=env)
+    return result.returncode, result.stderr
+
+
+SHORT_AND_LONG = pytest.mark.parametrize(
+    "command", [("query", "dress", "--json", "-k", "1"), ("export", "-", "--vectors")], ids=["short", "long"]
+)
+
+
+@SHORT_AND_LONG
+def test_a_reader_that_leaves_early_is_no_failure(home: Path, command: tuple[str, ...]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert engine_into(writer, *command, folder=home) == (0, "")
+    os.close(writer)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@SHORT_AND_LONG
+def test_a_full_disk_is_one_line(home: Path, command: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        assert engine_into(full, *command, folder=home) == (1, "engine: No space left on device\n")
+
+
+def test_a_batch_of_queries_is_a_list_however_short(home: Path) -> None:
+    for lines, count in (("", 0), ("red dress\n", 1), ("red dress\njeans\n", 2)):
+        result = engine("query", "-", "--json", "-k", 1, folder=home, stdin=lines)
+        assert len(json.loads(result.stdout)) == count
+        assert isinstance(json.loads(result.stdout), list)
+
+
+def test_words_beyond_the_context_are_told_and_broken_bytes_are_survived(home: Path) -> None:
+    result = engine("query", "red " * 200, "--json", "-k", 1, folder=home)
+    assert len(hits(result)) == 1
+    assert "the rest is left out" in result.stderr
+    result = engine("query", os.fsdecode(b"red \xff dress"), "--json", "-k", 1, folder=home)
+    assert len(hits(result)) == 1
+    assert result.stderr == ""
+
+
+def test_deleting_an_item_that_is_not_there_is_told(home: Path) -> None:
+    result = engine("delete", "nobody", "--yes", folder=home)
+    assert (result.returncode, result.stdout) == (0, "deleted 0\n")
+    assert "nobody" in result.stderr
+
+
+def test_another_checkpoint_is_refused_for_queries_and_for_ingest(home: Path) -> None:
+    make_tiny_clip(home / "tiny-clip")
+    for command in (("query", "dress"), ("ingest", "look-book")):
+        result = engine(*command, "--model", "tiny-clip", folder=home)
+        assert result.returncode == 5
+        assert "made by checkpoint 'fashion-small'" in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_any_clip_folder_fills_and_answers_a_collection_of_its_own(home: Path) -> None:
+    make_tiny_clip(home / "own-clip")
+    options = ("--model", "own-clip", "--collection", "tiny", "--device", "cpu")
+    assert engine("ingest", "look-book", *options, folder=home).returncode == 0
+    assert len(hits(engine("query", "dress", "--json", *options, folder=home))) == 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("ingest", "nowhere"), 3, "nowhere"),
+        (("ingest", "empty"), 3, "empty"),
+        (("ingest", "texts"), 3, "no photographs"),
+        (("ingest", "table.csv"), 3, "--image-column"),
+        (("ingest", "look-book", "--source", "magic"), 2, "deepfashion"),
+        (("query", "dress", "--store", "elsewhere"), 6, "elsewhere"),
+        (("query", "dress", "--collection", "nothing"), 6, "nothing"),
+        (("query", "dress", "--store", "http://127.0.0.1:9"), 6, "127.0.0.1:9"),
+        (("query", "dress", "--model", "empty"), 4, "config.json"),
+        (("query", "dress", "--where", "price"), 2, "price"),
+        (("query", "dress", "--filter", "{nonsense"), 2, "JSON"),
+        (("query", "--image", "nowhere.jpg"), 2, "nowhere.jpg"),
+        (("query", "--image", "table.csv"), 2, "no photograph"),
+        (("query", "--like", "nobody"), 2, "nobody"),
+        (("query", "dress", "--json", "--csv"), 2, "exclude each other"),
+        (("show", "nobody"), 2, "nobody"),
+        (("delete",), 2, "what to delete"),
+        (("eval",), 2, "PATH"),
+        (("eval", "look-book", "--part", "best"), 2, "best"),
+        (("query", "dress", "--min-score", "2"), 2, "between -1 and 1"),
+        (("query", "dress", "--min-score", "nan"), 2, "between -1 and 1"),
+        (("query", "dress", "--text-weight", "inf"), 2, "weight"),
+        (("query", "--where", "hat=true", "--group-by", "product_id"), 2, "--group-by"),
+        (("query", "dress", "--html", "empty"), 2, "contact sheet"),
+        (("export", "empty/no/items.jsonl"), 2, "No such file"),
+        (("export", "empty/no/items.parquet"), 2, "No such file"),
+        (("eval", "look-book", "--out", "table.csv"), 2, "table.csv"),
+        (("train", "small-from-scratch", "--data", "look-book", "--out", "table.csv"), 1, "table.csv"),
+        (("train", "empty", "--data", "look-book"), 2, "no recipe"),
+        (("train", "no-recipe", "--data", "look-book"), 2, "small-from-scratch"),
+        (("sample", "texts"), 2, "texts"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_an_exit_code(
+    home: Path, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    (home / "empty").mkdir(exist_ok=True)
+    (home / "texts").mkdir(exist_ok=True)
+    (home / "texts" / "a.txt").write_text("no image")
+    (home / "table.csv").write_text("name,colour\nshirt,red\n")
+    result = engine(*arguments, folder=home, ENGINE_TIMEOUT_S="1")
+    assert (result.returncode, "Traceback" in result.stderr) == (code, False), result.stderr
+    told = [line for line in result.stderr.splitlines() if line.startswith("engine: ")]
+    assert len(told) == 1
+    assert words in told[0]
