@@ -225,6 +225,8 @@ def _finish(run: Run, prune: bool) -> Summary:
     run.counts["missing"] += sum(1 for entry in left if entry.state != "quarantined")
     summary = run.summary()
     summary.check()
+    if summary.indexed or summary.duplicate or summary.pruned:
+        run.store.optimize()
     return summary
 
 

@@ -151,7 +151,7 @@ def test_the_kind_of_the_field_decides_what_a_value_is(clause: str, checked: dic
             only("color=red"),
             "no field 'color'; did you mean 'colour'[?] It has: colour, created, hat, price, title, year",
         ),
-        (only("zzz?"), "no field 'zzz'; It has: "),
+        (only("zzz?"), "no field 'zzz'; it has: "),
         (only("price=cheap"), "'cheap' is no number, which 'price' needs"),
         (only("year=2020.5"), "'2020.5' is no whole number"),
         (only("year=99999999999999999999"), "no whole number"),
