@@ -1,4 +1,4 @@
-"""Ingests sixty hostile files among good ones and prints what became of each.
+"""Ingests sixty hostile files among a thousand good ones and prints what became of each.
 
     python bench/hostile.py
 
@@ -18,7 +18,9 @@ from pathlib import Path
 from engine.store.edge import EdgeStore
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from hostile_files import hostile_folder
+from hostile_files import hostile_folder, picture
+
+GOOD = 1000
 
 
 def main() -> int:
@@ -27,6 +29,10 @@ def main() -> int:
         home = Path(folder)
         photos, report = home / "photos", home / "report.jsonl"
         good, bad = hostile_folder(photos)
+        for number in range(GOOD - len(good)):
+            name = f"good-{number:04}.jpg"
+            picture(1000 + number).save(photos / name)
+            good.add(name)
         started = time.perf_counter()
         done = subprocess.run(
             ["engine", "ingest", str(photos), "--store", str(home / "store"), "--report", str(report), "--json"],

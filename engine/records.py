@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ NAMESPACE = uuid.UUID("6e2f9d1c-6a7a-5d0e-9c53-0c1f8f3b7a11")
 """Point ids are UUIDv5 of the item id in this namespace: public contract, never to change."""
 
 
+@lru_cache(maxsize=1024)
 def point_id(item_id: str) -> str:
     """Return the point id of an item: the UUIDv5 of its id, so that running again is always safe."""
     return str(uuid.uuid5(NAMESPACE, item_id))

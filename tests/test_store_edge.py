@@ -22,6 +22,7 @@ from engine.filters import parse_where
 from engine.records import Point, point_id
 from engine.store import edge_files
 from engine.store.edge import EdgeStore
+from engine.store.edge_files import has_graph
 from engine.store.edge_shard import new_generation, switch
 from engine.store.protocol import CollectionSpec, SearchSpec
 
@@ -557,7 +558,12 @@ def test_a_missing_collection_names_those_there_are(tmp_path: Path) -> None:
 # --- the graph, and generations
 
 
-def test_after_optimizing_the_graph_finds_nearly_what_is_true_and_survives_reopening(tmp_path: Path) -> None:
+@pytest.mark.parametrize("graph", [False, True])
+def test_after_optimizing_codes_or_graph_find_nearly_what_is_true_and_survive_reopening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, graph: bool
+) -> None:
+    if graph:
+        monkeypatch.setattr("engine.store.edge_convert.FULL_SCAN_BELOW_KB", 10_000)
     rng = np.random.default_rng(3)
     wide = rng.normal(size=(5_200, 1024)).astype(np.float32)
     wide /= np.linalg.norm(wide, axis=1, keepdims=True)
@@ -567,6 +573,8 @@ def test_after_optimizing_the_graph_finds_nearly_what_is_true_and_survives_reope
         store.upsert([Point(point_id(n), v, {"item_id": n}) for n, v in zip(names, wide, strict=True)])
         store.optimize()
         assert store.health().indexed == len(wide)
+        assert store.count() == len(wide)
+    assert has_graph(tmp_path / "fashion" / "1") == graph
     with EdgeStore(tmp_path, "fashion") as store:
         queries = wide[:20] + 0.5 * rng.normal(size=(20, 1024)).astype(np.float32) / 32
         exact = store.search_batch([SearchSpec(query, exact=True) for query in queries])

@@ -23,7 +23,7 @@ from engine.filters import check_filter
 from engine.records import FieldKind, FilterJSON, Hit, Point, Record, Value, Vector
 from engine.store import edge_files as files
 from engine.store import ranking
-from engine.store.edge_convert import edge_filter, field_index, search_params
+from engine.store.edge_convert import edge_config, edge_filter, field_index, needs_graph, search_params
 from engine.store.edge_owner import ShardOwner
 from engine.store.protocol import VECTOR_NAME, CollectionSpec, Health, SearchSpec
 from engine.store.schema import (
@@ -188,8 +188,10 @@ class EdgeStore:
     # --- keeping
 
     def optimize(self) -> None:
-        """Build the graph that makes searching fast, and drop what was deleted; no other thread runs meanwhile."""
+        """Make searching fast, by codes or by a graph, and drop what was deleted; no other thread runs meanwhile."""
         with self._owner.writing(2 * files.disk_bytes(self._owner.opened_path())) as shard:
+            if needs_graph(self.count(), self.spec().dimension) and not files.has_graph(self._owner.path):
+                shard = self._owner.reconfigure(edge_config(self.spec().dimension, graph=True))
             shard.optimize()
             self.flush()  # the old segments stay on the disk until then
 

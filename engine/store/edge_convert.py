@@ -16,21 +16,23 @@ from engine.records import FieldKind, FilterJSON
 from engine.store.protocol import VECTOR_NAME
 
 # int8 codes, a graph with m=32, and rescoring twice as many candidates beat a float graph with m=16 on recall,
-# latency and building time alike. Below the threshold (20 000 points of 256 dimensions) no graph is built.
+# latency and building time alike.
 HNSW_M = 32
 HNSW_EF_CONSTRUCT = 200
 HNSW_EF = 128
 FULL_SCAN_BELOW_KB = 200_000
 """Fewer vectors than that (200 000 of 256 dimensions), after the filter, are all compared by their codes and rescored:
 
-this agrees with exact search, where the graph loses 4 to 7 % of the hits under a broad filter, and is as fast.
+this agrees with exact search, where the graph loses 4 to 7 % of the hits under a broad filter, and is as fast. A
+collection that is smaller as a whole has no graph, whose building would take a seventh of an ingest.
 """
-GRAPH_FROM_KB = 20_000
+CODES_FROM_KB = 20_000
+"""Fewer vectors than that (20 000 of 256 dimensions) are compared as they are, without codes."""
 OVERSAMPLING = 2.0
 
 
-def edge_config(dimension: int) -> qe.EdgeConfig:
-    """Return the configuration of a shard with one vector, its codes in memory.
+def edge_config(dimension: int, *, graph: bool = False) -> qe.EdgeConfig:
+    """Return the configuration of a shard with one vector, its codes in memory, with a ``graph`` or without.
 
     Codes that are only mapped would be read page by page at every opening: seconds on a slow disk, instead of 20 ms.
     """
@@ -40,10 +42,15 @@ def edge_config(dimension: int) -> qe.EdgeConfig:
             VECTOR_NAME: qe.EdgeVectorParams(size=dimension, distance=qe.Distance.Cosine, quantization_config=codes)
         },
         hnsw_config=qe.HnswIndexConfig(
-            m=HNSW_M, ef_construct=HNSW_EF_CONSTRUCT, full_scan_threshold=FULL_SCAN_BELOW_KB
+            m=HNSW_M if graph else 0, ef_construct=HNSW_EF_CONSTRUCT, full_scan_threshold=FULL_SCAN_BELOW_KB
         ),
-        optimizers=qe.EdgeOptimizersConfig(default_segment_number=1, indexing_threshold=GRAPH_FROM_KB),
+        optimizers=qe.EdgeOptimizersConfig(default_segment_number=1, indexing_threshold=CODES_FROM_KB),
     )
+
+
+def needs_graph(points: int, dimension: int) -> bool:
+    """Say whether so many vectors are too many to compare with each query."""
+    return points * dimension * 4 > FULL_SCAN_BELOW_KB * 1024
 
 
 def search_params(exact: bool) -> qe.SearchParams:

@@ -51,6 +51,15 @@ def set_current(home: Path, generation: str) -> None:
     replace_file(home / CURRENT_FILE, generation + "\n")
 
 
+def has_graph(path: Path) -> bool:
+    """Say whether the shard of a generation is configured to be searched by a graph."""
+    try:
+        config = json.loads((path / "edge_config.json").read_text(encoding="utf-8"))
+        return int(config["hnsw_config"]["m"]) > 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def generations(home: Path) -> list[str]:
     """Return the finished generations of a collection, oldest first."""
     found = [path.parent.name for path in home.glob(f"*/{SPEC_FILE}") if path.parent.name.isdecimal()]

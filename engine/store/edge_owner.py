@@ -107,6 +107,12 @@ class ShardOwner:
             files.write_spec(self.path, self.spec(), points)
             self._expected = points
 
+    def reconfigure(self, config: qe.EdgeConfig) -> qe.EdgeShard:
+        """Open the shard again with another configuration, within `writing`; return it."""
+        self.close()
+        self._open = self._load(config)
+        return self._open
+
     def opened_path(self) -> Path:
         """Return the folder of the generation in use, having opened it."""
         self._shard()
@@ -124,9 +130,9 @@ class ShardOwner:
                     self._open = self._load()
         return self._open
 
-    def _load(self) -> qe.EdgeShard:
+    def _load(self, config: qe.EdgeConfig | None = None) -> qe.EdgeShard:
         self._spec = None  # another owner may have written since
         self.spec()
-        shard = edge_shard.load(self.path, self._expected, self._wait_s)
+        shard = edge_shard.load(self.path, self._expected, self._wait_s, config)
         self._pid = os.getpid()
         return shard

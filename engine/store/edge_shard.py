@@ -22,8 +22,10 @@ from engine.store.schema import check_name, with_core_fields
 _open_shards: dict[int, qe.EdgeShard] = {}
 
 
-def load(path: Path, expected: int, wait_s: float) -> qe.EdgeShard:
+def load(path: Path, expected: int, wait_s: float, config: qe.EdgeConfig | None = None) -> qe.EdgeShard:
     """Open the shard of a generation, waiting up to ``wait_s`` for another owner, and look whether it is whole.
+
+    ``config`` is a new configuration, by which the next `optimize` goes; without it, the shard keeps its own.
 
     Raises:
         StoreLocked: another process has it open; the message names it.
@@ -33,7 +35,7 @@ def load(path: Path, expected: int, wait_s: float) -> qe.EdgeShard:
     while True:
         try:
             with translated(path, opening=True):
-                shard = qe.EdgeShard.load(str(path))
+                shard = qe.EdgeShard.load(str(path), config)
             break
         except StoreLocked:
             left = deadline - time.monotonic()

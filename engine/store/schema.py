@@ -67,8 +67,9 @@ def check_points(points: Sequence[Point], spec: CollectionSpec) -> None:
         StoreError: names the item at fault and what is wrong with it.
     """
     for point in points:
-        _check_vector(point.vector, spec.dimension, point)
+        _check_shape(point.vector, spec.dimension, point)
         check_payload(point.id, point.payload, spec.fields)
+    _check_lengths(points)
 
 
 def check_payload(id: str, payload: Mapping[str, Value], fields: Mapping[str, FieldKind]) -> None:
@@ -173,17 +174,24 @@ def check_groupable(key: str, fields: Mapping[str, FieldKind]) -> None:
         raise FilterError(f"hits cannot be grouped by {key!r}: it is {fields[key]}, not keyword or integer")
 
 
-def _check_vector(vector: object, dimension: int, point: Point) -> None:
-    name = _item(point.id, point.payload)
+def _check_shape(vector: object, dimension: int, point: Point) -> None:
     if not isinstance(vector, np.ndarray) or vector.dtype != np.float32:
+        name = _item(point.id, point.payload)
         raise StoreError(f"{name}: its vector is {getattr(vector, 'dtype', type(vector).__name__)}, not float32")
     if vector.shape != (dimension,):
+        name = _item(point.id, point.payload)
         raise StoreError(f"{name}: its vector has the shape {vector.shape}, the collection ({dimension},)")
-    length = float(np.linalg.norm(vector))
-    if not math.isfinite(length):
-        raise StoreError(f"{name}: its vector is not finite")
-    if abs(length - 1) > UNIT_TOLERANCE:
-        raise StoreError(f"{name}: its vector has the length {length:.4f} instead of 1")
+
+
+def _check_lengths(points: Sequence[Point]) -> None:
+    if not points:
+        return
+    lengths = np.linalg.norm(np.stack([point.vector for point in points]), axis=1)
+    for row in np.flatnonzero(~(np.abs(lengths - 1) <= UNIT_TOLERANCE)).tolist():
+        name = _item(points[row].id, points[row].payload)
+        if not np.isfinite(lengths[row]):
+            raise StoreError(f"{name}: its vector is not finite")
+        raise StoreError(f"{name}: its vector has the length {lengths[row]:.4f} instead of 1")
 
 
 def _fault(value: object, kind: FieldKind | None) -> str | None:
