@@ -1,7 +1,8 @@
 """A checkpoint folder: what is in it, its fingerprint, and how it wants its pixels.
 
 A checkpoint is a Hugging Face folder (config, weights, tokenizer, image processor). Beside the weights may lie the
-towers exported to ONNX (`onnx/text.onnx`, `onnx/image.onnx`), which answer without importing torch.
+towers exported to ONNX (`text.onnx`, `image.onnx`), which answer without importing torch. They lie beside the weights
+because they share them: ONNX lets a graph name a range of bytes in a file of its own folder.
 """
 
 from __future__ import annotations
@@ -156,7 +157,7 @@ class Checkpoint:
 
     def tower(self, kind: str) -> Path | None:
         """Return the exported ONNX tower, ``text`` or ``image``, if the checkpoint has it."""
-        path = self.folder / "onnx" / f"{kind}.onnx"
+        path = self.folder / f"{kind}.onnx"
         return path if path.exists() else None
 
 
@@ -184,7 +185,7 @@ def _download(model: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(model, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors", "onnx/*"]))
+        return Path(snapshot_download(model, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors", "*.onnx"]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
             f"no checkpoint {model!r}: no such folder, not bundled ({bundled}), "

@@ -81,7 +81,7 @@ class ImageTower:
 def _session(checkpoint: Checkpoint, kind: str) -> Any:  # noqa: ANN401
     path = checkpoint.tower(kind)
     if path is None:
-        raise CheckpointError(f"{checkpoint.folder} has no onnx/{kind}.onnx: load it through torch, or export it")
+        raise CheckpointError(f"{checkpoint.folder} has no {kind}.onnx: load it through torch, or export it")
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1  # callers run several calls side by side; threads within one only spin
     options.inter_op_num_threads = 1

@@ -199,12 +199,12 @@ def test_a_swapped_image_tower_is_refused_for_a_query_by_photograph(home: Path) 
     from onnx import numpy_helper
 
     swapped = Path(shutil.copytree(BUNDLED / "fashion-small", home / "swapped"))
-    model = onnx.load(swapped / "onnx" / "image.onnx")
+    model = onnx.load(swapped / "image.onnx")
     for weight in model.graph.initializer:
         values = numpy_helper.to_array(weight)
         if values.ndim == 2:
             weight.CopyFrom(numpy_helper.from_array(values[::-1].copy(), weight.name))
-    onnx.save(model, swapped / "onnx" / "image.onnx")
+    onnx.save(model, swapped / "image.onnx")
     photograph = next((home / "look-book" / "images").iterdir())
     result = engine("query", "--image", photograph, "--model", "swapped", folder=home)
     assert (result.returncode, result.stdout) == (5, "")

@@ -22,7 +22,7 @@ MAY_IMPORT = {
 DOORS = {
     "qdrant_client": ("engine/store/server", "engine/filters.py"),
     "qdrant_edge": ("engine/store/edge",),
-    "onnxruntime": ("engine/towers.py",),
+    "onnxruntime": ("engine/towers.py", "train/quantize.py"),
     "tarfile": ("ingest/sources/tar.py", "ingest/photograph.py"),
     "sqlite3": ("ingest/ledger.py",),
 }

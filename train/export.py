@@ -1,37 +1,36 @@
-"""A trained model to a checkpoint folder: Hugging Face weights, and both towers as ONNX beside them."""
+"""A trained model to a checkpoint folder in Hugging Face form."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import warnings
+import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
-from engine.checkpoint import Preprocessing
+from engine.checkpoint import Checkpoint, Preprocessing
+from train.onnx_towers import export_towers
 from train.recipe import Recipe
 
-OPSET = 20
-"""The first with GELU as one operator."""
+PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
 
 def export_checkpoint(
-    model: Any,  # noqa: ANN401
-    tokenizer: Any,  # noqa: ANN401
+    model: Any,
+    tokenizer: Any,
     preprocessing: Preprocessing,
     recipe: Recipe,
     metrics: dict[str, float],
     folder: Path,
+    base: Checkpoint | None = None,
 ) -> Path:
     """Write ``folder`` so that transformers, sentence-transformers and this program load it; return it.
 
     The weights are kept as float16 on disk and said to be float32: every loader widens them, so that the folder is
-    half as large and all loaders get the same numbers. The ONNX towers are made from those same numbers.
+    half as large and all loaders get the same numbers. The ONNX towers compute with those same numbers. What ``base``
+    says about its pixels is handed on as it is.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model = model.to("cpu", memory_format=torch.contiguous_format).eval()
@@ -39,88 +38,22 @@ def export_checkpoint(
         for parameter in model.parameters():
             parameter.copy_(parameter.half().float())
     _write_weights(model, folder)
-    _write_processor(tokenizer, preprocessing, folder)
+    tokenizer.save_pretrained(folder)
+    _write_processor(preprocessing, folder, base)
     _write_sentence_transformers(folder)
-    entries = {"recipe": dataclasses.asdict(recipe), "validation": metrics}
-    (folder / "training.json").write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+    note(folder, {"recipe": dataclasses.asdict(recipe), "validation": metrics})
     export_towers(model, preprocessing, folder)
     return folder
 
 
-def export_towers(model: Any, preprocessing: Preprocessing, folder: Path) -> None:  # noqa: ANN401
-    """Export both towers of a CLIP to ``folder``/onnx: weights as float16 in the file, arithmetic in float32.
-
-    ``text.onnx`` takes input_ids and attention_mask, int64 (n, l); ``image.onnx`` takes pixels, uint8 (n, height,
-    width, 3), and normalises them itself. Both give unit float32 rows (n, d).
-    """
-    target = folder / "onnx"
-    target.mkdir(exist_ok=True)
-    batch, length = torch.export.Dim("n", min=1, max=4096), torch.export.Dim("l", min=2, max=77)
-    ids = torch.ones(2, 5, dtype=torch.int64)
-    ids[:, 4] = model.config.text_config.eos_token_id
-    _export(
-        _Text(model),
-        {"input_ids": ids, "attention_mask": torch.ones_like(ids)},
-        {"input_ids": {0: batch, 1: length}, "attention_mask": {0: batch, 1: length}},
-        target / "text.onnx",
-    )
-    pixels = torch.zeros(2, preprocessing.height, preprocessing.width, 3, dtype=torch.uint8)
-    _export(_Image(model, preprocessing), {"pixels": pixels}, {"pixels": {0: batch}}, target / "image.onnx")
+def note(folder: Path, facts: dict[str, Any]) -> None:
+    """Add facts about the training to the checkpoint's `training.json`."""
+    path = folder / "training.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    _write_json(path, known | facts)
 
 
-class _Text(nn.Module):
-    def __init__(self, model: Any) -> None:  # noqa: ANN401
-        super().__init__()
-        self.model = model
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        output = self.model.get_text_features(input_ids=input_ids, attention_mask=attention_mask)
-        return F.normalize(output.pooler_output, dim=-1)
-
-
-class _Image(nn.Module):
-    def __init__(self, model: Any, preprocessing: Preprocessing) -> None:  # noqa: ANN401
-        super().__init__()
-        self.model = model
-        self.mean = nn.Buffer(torch.tensor(preprocessing.mean).reshape(3, 1, 1) * 255)
-        self.std = nn.Buffer(torch.tensor(preprocessing.std).reshape(3, 1, 1) * 255)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        values = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        return F.normalize(self.model.get_image_features(pixel_values=values).pooler_output, dim=-1)
-
-
-def _export(module: nn.Module, inputs: dict[str, Tensor], shapes: dict[str, Any], path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns of its own deprecations
-        program = torch.onnx.export(
-            module.eval(), (), kwargs=inputs, dynamic_shapes=shapes, opset_version=OPSET, dynamo=True, verbose=False
-        )
-    assert program is not None
-    program.optimize()
-    model = program.model_proto
-    _halve_weights(model)
-    path.write_bytes(model.SerializeToString())
-
-
-def _halve_weights(model: Any) -> None:  # noqa: ANN401
-    """Keep large float32 initializers as float16, each widened by a Cast, which the runtime folds when it loads."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    casts = []
-    for weight in model.graph.initializer:
-        if weight.data_type != TensorProto.FLOAT or np.prod(weight.dims) < 256:
-            continue
-        name = weight.name
-        values = numpy_helper.to_array(weight).astype(np.float16)
-        weight.CopyFrom(numpy_helper.from_array(values, f"{name}.float16"))
-        casts.append(helper.make_node("Cast", [f"{name}.float16"], [name], to=TensorProto.FLOAT))
-    nodes = list(model.graph.node)
-    del model.graph.node[:]
-    model.graph.node.extend([*casts, *nodes])
-
-
-def _write_weights(model: Any, folder: Path) -> None:  # noqa: ANN401
+def _write_weights(model: Any, folder: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     model.save_pretrained(folder)
@@ -130,8 +63,12 @@ def _write_weights(model: Any, folder: Path) -> None:  # noqa: ANN401
     path.chmod(0o644)
 
 
-def _write_processor(tokenizer: Any, preprocessing: Preprocessing, folder: Path) -> None:  # noqa: ANN401
-    tokenizer.save_pretrained(folder)
+def _write_processor(preprocessing: Preprocessing, folder: Path, base: Checkpoint | None) -> None:
+    if base is not None:
+        for name in PROCESSOR_FILES:
+            if (base.folder / name).exists():
+                shutil.copyfile(base.folder / name, folder / name)
+        return
     entries = {
         "image_processor_type": "CLIPImageProcessor",
         "do_convert_rgb": True,
@@ -175,5 +112,5 @@ def _write_sentence_transformers(folder: Path) -> None:
     _write_json(folder / "1_Normalize" / "config.json", names)
 
 
-def _write_json(path: Path, entries: Any) -> None:  # noqa: ANN401
+def _write_json(path: Path, entries: Any) -> None:
     path.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")

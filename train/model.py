@@ -17,11 +17,11 @@ INITIAL_LOGIT_SCALE = 2.6592
 """ln(1 / 0.07), CLIP's initial temperature (Radford et al. 2021, section 2.5)."""
 
 
-def build_model(recipe: ModelRecipe, tokenizer: Any) -> Any:  # noqa: ANN401
-    """Return a randomly initialised `VisionTextDualEncoderModel`: ConvNeXt (Liu et al. 2022) beside CLIP's text tower.
+def build_model(recipe: ModelRecipe, tokenizer: Any, text_model: Any = None) -> Any:
+    """Return a `VisionTextDualEncoderModel`: a new ConvNeXt (Liu et al. 2022) beside ``text_model`` or CLIP's.
 
     A convolutional image tower learns far more from tens of thousands of photographs than a vision transformer of
-    its size. Layer scale is off: it slows the first epochs, and eight blocks do not need it.
+    its size. Layer scale is off: it slows the first epochs, and few blocks do not need it.
     """
     vision = ConvNextConfig(
         hidden_sizes=list(recipe.vision_widths),
@@ -30,9 +30,17 @@ def build_model(recipe: ModelRecipe, tokenizer: Any) -> Any:  # noqa: ANN401
         hidden_size=recipe.vision_widths[-1],  # type: ignore[call-arg]  # read by VisionTextDualEncoderModel
         image_size=recipe.image_height,
         layer_scale_init_value=0.0,
-        drop_path_rate=0.05,
+        drop_path_rate=recipe.drop_path,
     )
-    text = CLIPTextConfig(
+    text = text_model.config if text_model is not None else _text_config(recipe, tokenizer)
+    config = VisionTextDualEncoderConfig.from_vision_text_configs(
+        vision, text, projection_dim=recipe.dimension, logit_scale_init_value=INITIAL_LOGIT_SCALE
+    )
+    return VisionTextDualEncoderModel(config, text_model=text_model)
+
+
+def _text_config(recipe: ModelRecipe, tokenizer: Any) -> CLIPTextConfig:
+    return CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=recipe.text_width,
         intermediate_size=4 * recipe.text_width,
@@ -44,7 +52,3 @@ def build_model(recipe: ModelRecipe, tokenizer: Any) -> Any:  # noqa: ANN401
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    config = VisionTextDualEncoderConfig.from_vision_text_configs(
-        vision, text, projection_dim=recipe.dimension, logit_scale_init_value=INITIAL_LOGIT_SCALE
-    )
-    return VisionTextDualEncoderModel(config)

@@ -6,7 +6,7 @@ import hashlib
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,10 @@ import numpy.typing as npt
 from engine.checkpoint import Preprocessing
 from engine.errors import ImageError, SourceError
 from engine.records import FieldKind, Item
+from eval.split import PARTS, split
 from ingest.decode import decode
+from ingest.sources.source import Source
+from train.recipe import DataRecipe
 
 MAX_DISTINCT_VALUES = 200
 """A field with more values than this names things (ids, brands) rather than describing what is to be seen."""
@@ -29,6 +32,8 @@ class Pairs:
 
     ``pixels``: uint8 (n, height, width, 3), a memory map. ``attributes``: bool (n, v), which of the v attribute values
     each item has; ``words`` names the v values. ``keys``: equal for items that one caption describes equally well.
+    ``domains``: int (n,), equal for items whose sources have the same attributes: of others it is not known whether an
+    attribute is theirs.
     """
 
     items: Sequence[Item]
@@ -36,16 +41,40 @@ class Pairs:
     attributes: npt.NDArray[np.bool_]
     words: Sequence[str]
     keys: Sequence[str]
+    domains: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def title(self, index: int, rng: random.Random, word_dropout: float) -> str:
-        """Return one of the item's captions: sentences sampled from a long one, words dropped from a short one."""
+    def first_captions(self) -> list[str]:
+        """Return a caption for each item; one that has none is said by all of its attribute values."""
+        return [
+            item.captions[0] if item.captions else self.attribute_text(np.flatnonzero(has).tolist())
+            for item, has in zip(self.items, self.attributes, strict=True)
+        ]
+
+    def corpus(self) -> Iterator[str]:
+        """Yield all captions and attribute values, for a tokenizer to learn from."""
+        for item in self.items:
+            yield from item.captions
+        yield from self.words
+
+    @property
+    def captioned(self) -> npt.NDArray[np.bool_]:
+        """Which items have a caption of their own, bool (n,)."""
+        return np.array([bool(item.captions) for item in self.items], dtype=bool)
+
+    def title(self, index: int, rng: random.Random, word_dropout: float, *, whole: bool = False) -> str:
+        """Return one of the item's captions: sentences sampled from a long one, words dropped from a short one.
+
+        ``whole`` leaves it as it is. An item without captions is said by all of its attribute values.
+        """
         captions = self.items[index].captions
         if not captions:
-            return self.attribute_text(self.some_attributes(index, rng))
+            return self.attribute_text(np.flatnonzero(self.attributes[index]).tolist())
         caption = rng.choice(captions)
+        if whole:
+            return caption
         sentences = re.split(r"(?<=[.!?])\s+", caption.strip())
         if len(sentences) > 1:
             kept = rng.sample(sentences, rng.randint(1, len(sentences)))
@@ -64,21 +93,51 @@ class Pairs:
         return " ".join(dict.fromkeys(self.words[value] for value in values)) or "fashion"
 
 
+def gather_pairs(
+    sources: Sequence[Source], data: DataRecipe, preprocessing: Preprocessing, cache: Path
+) -> tuple[Pairs, Pairs]:
+    """Return the training part and the validation part of ``sources``, decoded into ``cache``."""
+    owner: dict[str, Source] = {}
+    items: list[Item] = []
+    for source in sources:
+        found = [item for item in source.items() if isinstance(item, Item)]
+        owner |= {item.uri: source for item in found}
+        items += found
+    fields = {id(source): source.fields() for source in sources}
+    learning, validation = (
+        build_pairs(
+            list(split(items, part, data.split_seed, data.train_share)),
+            lambda item: owner[item.uri].read(item),
+            lambda item: fields[id(owner[item.uri])],
+            preprocessing,
+            cache,
+        )
+        for part in PARTS[:2]
+    )
+    return learning, validation
+
+
 def build_pairs(
     items: Sequence[Item],
     read: Callable[[Item], bytes],
-    fields: dict[str, FieldKind],
+    fields: Callable[[Item], dict[str, FieldKind]],
     preprocessing: Preprocessing,
     cache: Path,
 ) -> Pairs:
     """Decode every item once into a memory map under ``cache``, and gather its texts.
 
+    ``read`` gives the bytes of an item, ``fields`` the payload fields of the source that it comes from.
+
     Raises:
         SourceError: not one photograph could be decoded.
     """
     usable, pixels = _cached_pixels(items, read, preprocessing, cache)
-    attributes, words = _attributes(usable, fields)
-    return Pairs(usable, pixels, attributes, words, [_key(item) for item in usable])
+    own = [frozenset(_attribute_fields(fields(item))) for item in usable]
+    attributes, words = _attributes(usable, sorted(frozenset().union(*own)))
+    numbers = {names: number for number, names in enumerate(dict.fromkeys(own))}
+    domains = np.array([numbers[names] for names in own], dtype=np.int64)
+    keys = [_key(item, has) for item, has in zip(usable, attributes, strict=True)]
+    return Pairs(usable, pixels, attributes, words, keys, domains)
 
 
 def _cached_pixels(
@@ -110,8 +169,11 @@ def _cached_pixels(
     return usable, np.memmap(path, dtype=np.uint8, mode="r", shape=(len(usable), *shape))
 
 
-def _attributes(items: Sequence[Item], fields: dict[str, FieldKind]) -> tuple[npt.NDArray[np.bool_], list[str]]:
-    candidates = [key for key, kind in fields.items() if kind in ("keyword", "bool") and key not in NOT_ATTRIBUTES]
+def _attribute_fields(fields: dict[str, FieldKind]) -> list[str]:
+    return [key for key, kind in fields.items() if kind in ("keyword", "bool") and key not in NOT_ATTRIBUTES]
+
+
+def _attributes(items: Sequence[Item], candidates: Sequence[str]) -> tuple[npt.NDArray[np.bool_], list[str]]:
     seen = {key: Counter(value for item in items for value in _values(item, key)) for key in candidates}
     columns = {
         (key, value): word
@@ -148,6 +210,9 @@ def _word(key: str, value: str) -> str:
     return f"{part} {value}".strip().lower()
 
 
-def _key(item: Item) -> str:
+def _key(item: Item, has: npt.NDArray[np.bool_]) -> str:
     product = item.payload.get("product_id")
-    return f"product {product}" if product else " ".join(" ".join(item.captions).lower().split()) or item.id
+    if product:
+        return f"product {product}"
+    caption = " ".join(" ".join(item.captions).lower().split())
+    return caption or f"attributes {np.flatnonzero(has).tolist()}"

@@ -12,17 +12,25 @@ from typing import Any
 from engine.errors import UsageError
 
 RECIPES = Path(__file__).parent / "recipes"
-AT_LEAST_ONE = {"batch_size", "epochs"}
+CHOICES = {"loss": ("softmax", "sigmoid", "raw"), "freeze": ("", "image", "text")}
+AT_LEAST_ONE = {"batch_size", "epochs", "texts_per_item"}
 
 
 @dataclass(frozen=True)
 class ModelRecipe:
-    """The two towers. Sizes in pixels, channels, layers; ``dimension`` is that of the shared embedding."""
+    """The two towers. Sizes in pixels, channels, layers; ``dimension`` is that of the shared embedding.
+
+    ``text_base``: a BERT-like sentence encoder (a folder or a hub name) whose layers are kept as they are, with
+    ``text_layers`` new ones on top; then ``vocabulary`` is how many of its most frequent tokens are kept, and the
+    other text sizes are its own. Without it, the text tower is CLIP's, from scratch.
+    """
 
     image_height: int = 80
     image_width: int = 64
-    vision_widths: tuple[int, ...] = (48, 96, 192, 384)
-    vision_depths: tuple[int, ...] = (1, 2, 4, 2)
+    vision_widths: tuple[int, ...] = (64, 128, 384)
+    vision_depths: tuple[int, ...] = (1, 2, 4)
+    drop_path: float = 0.05
+    text_base: str = ""
     text_width: int = 256
     text_layers: int = 2
     text_heads: int = 4
@@ -33,22 +41,32 @@ class ModelRecipe:
 
 @dataclass(frozen=True)
 class DataRecipe:
-    """Which part of the data is seen, and how it is varied. ``crop_margin`` in pixels, ``brightness`` as a share.
+    """Which part of the data is seen, and how it is varied (`train.augment` says how much each number means).
 
-    ``learn_vocabulary``: a base gets a tokenizer learnt from this data; without a base, one is always learnt.
+    ``texts_per_item``: so many titles, and as many attribute texts, are written for each item before training.
     """
 
     train_share: float = 0.8
     split_seed: int = 42
-    learn_vocabulary: bool = False
+    texts_per_item: int = 4
     word_dropout: float = 0.1
-    crop_margin: int = 6
+    crop_scale: float = 0.75
     brightness: float = 0.15
+    erase: float = 0.25
 
 
 @dataclass(frozen=True)
 class OptimizerRecipe:
-    """AdamW with linear warm-up and cosine decay to zero, clipping, and an average of the weights."""
+    """AdamW with linear warm-up and cosine decay to zero, clipping, and an average of the weights.
+
+    ``loss``: ``softmax`` (CLIP), ``sigmoid`` (SigLIP), or ``raw``: cosines without a temperature, which hardly learn;
+    it is there to be compared with. ``coarse_share``: for that share of the steps the photographs have three quarters
+    of their size, at half the cost. ``micro_batch``: so many photographs are embedded at once, 0 for the whole batch.
+    ``layer_decay``: each layer down, the learning rate is multiplied by it. ``freeze``: ``image`` or ``text``, a tower
+    that keeps its weights, whose embeddings are computed once (locked tuning: Zhai et al. 2022). ``patience``: epochs
+    without a better validation after which the run ends, 0 for never. ``wise_ft``: mix the weights with those of the
+    base, in the proportion that validates best (Wortsman et al. 2022).
+    """
 
     batch_size: int = 512
     epochs: int = 14
@@ -56,6 +74,13 @@ class OptimizerRecipe:
     weight_decay: float = 0.1
     warmup_share: float = 0.05
     clip_norm: float = 1.0
+    loss: str = "softmax"
+    coarse_share: float = 0.0
+    micro_batch: int = 0
+    layer_decay: float = 1.0
+    freeze: str = ""
+    patience: int = 0
+    wise_ft: bool = False
     ema_decay: float = 0.99
     attribute_weight: float = 0.5
     seed: int = 7
@@ -93,23 +118,30 @@ def load_recipe(name: str) -> Recipe:
     return Recipe(name=path.stem, **parts)
 
 
-def _section(kind: type[Any], entries: Any, where: str) -> Any:  # noqa: ANN401
+def _section(kind: type[Any], entries: Any, where: str) -> Any:
     if not isinstance(entries, dict):
         raise UsageError(f"{where} must be a table, not {entries!r}")
     defaults = {f.name: f.default for f in dataclasses.fields(kind)}
     _only_known(entries, set(defaults), where)
     for key, value in entries.items():
-        if not _alike(value, defaults[key]) or (key in AT_LEAST_ONE and value < 1):
+        choices = CHOICES.get(key)
+        if (
+            not _alike(value, defaults[key])
+            or (key in AT_LEAST_ONE and value < 1)
+            or (choices and value not in choices)
+        ):
             raise UsageError(f"{where}: {key} cannot be {value!r}; the default is {defaults[key]!r}")
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in entries.items()})
 
 
-def _alike(value: Any, default: Any) -> bool:  # noqa: ANN401
+def _alike(value: Any, default: Any) -> bool:
     """Say whether a value is of its default's kind; no number of a recipe is negative."""
     if isinstance(default, tuple):
         return isinstance(value, list) and bool(value) and all(_alike(part, 1) for part in value)
     if isinstance(default, bool) or isinstance(value, bool):
         return isinstance(default, bool) and isinstance(value, bool)
+    if isinstance(default, str):
+        return isinstance(value, str)
     if isinstance(default, int):
         return isinstance(value, int) and value >= 0
     return isinstance(value, int | float) and math.isfinite(value) and value >= 0

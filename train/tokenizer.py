@@ -6,14 +6,13 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from tokenizers import Tokenizer, models, trainers
 from transformers import CLIPTokenizer
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> Any:  # noqa: ANN401
+def train_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> Any:
     """Learn merges from ``texts`` and return a `transformers.CLIPTokenizer` of ``vocabulary`` entries.
 
     The alphabet is all 256 bytes, each also with the end-of-word mark: otherwise a byte that the captions never
@@ -35,28 +34,6 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> Any:
     tokens = [*list(dict.fromkeys([*base, *(left + right for left, right in merges)])), START, END]
     ids = {token: index for index, token in enumerate(tokens)}
     return CLIPTokenizer(vocab=ids, merges=merges, model_max_length=context)  # type: ignore[arg-type]
-
-
-def adopt_vocabulary(model: Any, old: Any, new: Any) -> None:  # noqa: ANN401
-    """Give a text tower the vocabulary of tokenizer ``new``: each entry starts as the mean of how ``old`` spelt it.
-
-    A base that learnt its words from product titles spells the words of long captions in pieces, and cuts the captions
-    where its context ends; with words of its own they fit.
-    """
-    embedding = model.text_model.get_input_embeddings()
-    rows = torch.empty(len(new), embedding.embedding_dim)
-    known = old.get_vocab()
-    for token, index in new.get_vocab().items():
-        if token in known:
-            pieces = [known[token]]
-        else:
-            word = new.backend_tokenizer.decoder.decode([token.removesuffix("</w>")])
-            pieces = old(word, add_special_tokens=False)["input_ids"] or [old.eos_token_id]
-        rows[index] = embedding.weight.detach()[pieces].mean(dim=0)
-    model.text_model.set_input_embeddings(torch.nn.Embedding(len(rows), rows.shape[1], _weight=rows))
-    for config in (model.config.text_config, model.text_model.config):
-        config.vocab_size, config.bos_token_id = len(new), new.bos_token_id
-        config.eos_token_id = config.pad_token_id = new.eos_token_id
 
 
 def byte_alphabet() -> str:

@@ -18,8 +18,13 @@ def train_command(
     out: Annotated[Path, typer.Option("--out", help="Folder of the run; the checkpoint lies in it.")] = Path("run"),
     base: Annotated[str | None, typer.Option("--base", help="Start from this checkpoint.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    text_base: Annotated[
+        str | None, typer.Option("--text-base", help="Pretrained sentence encoder, instead of the recipe's.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of torch; 1 if other work runs beside.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of torch; without it, as many cores as are idle.")
+    ] = None,
     device: DeviceOption = None,
 ) -> None:
     """Train a checkpoint on the training part of photographs with captions."""
@@ -28,11 +33,14 @@ def train_command(
     from engine.checkpoint import find_checkpoint
     from ingest.sources.detect import open_source
     from train.recipe import load_recipe
-    from train.trainer import Progress, train
+    from train.run import Progress
+    from train.trainer import train
 
     chosen = load_recipe(recipe)
     if epochs:
         chosen = dataclasses.replace(chosen, optimizer=dataclasses.replace(chosen.optimizer, epochs=epochs))
+    if text_base:
+        chosen = dataclasses.replace(chosen, model=dataclasses.replace(chosen.model, text_base=text_base))
     sources = [open_source(path) for path in data]
     for source in sources:
         print(f"data: {source.description}", file=sys.stderr)

@@ -1,0 +1,31 @@
+"""The curves of a run, from its log."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+
+def draw_curves(log: Path, target: Path) -> None:
+    """Draw loss, temperature and validation of a run's `log.jsonl` over the epochs, as a PNG."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    steps = [entry for entry in entries if entry["validation"] is None and math.isfinite(entry["loss"])]
+    ends = [entry for entry in entries if entry["validation"]]
+    figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(12, 3.2), layout="constrained")
+    left.plot([entry["epoch"] for entry in steps], [entry["loss"] for entry in steps], linewidth=0.6)
+    left.set(title="loss", xlabel="epoch")
+    middle.plot([entry["epoch"] for entry in steps], [entry["temperature"] for entry in steps], linewidth=1)
+    middle.set(title="temperature", xlabel="epoch")
+    for mark in ("recall@1", "recall@10", "mrr"):
+        points = [(entry["epoch"], entry["validation"][mark]) for entry in ends if mark in entry["validation"]]
+        right.plot(*zip(*points, strict=True) if points else ([], []), marker=".", label=mark)
+    right.set(title="validation", xlabel="epoch", ylim=(0, None))
+    right.legend()
+    figure.savefig(target, dpi=110)
+    pyplot.close(figure)

@@ -1,0 +1,145 @@
+"""Both towers as ONNX, for a process that answers without importing torch.
+
+``text.onnx`` takes input_ids and attention_mask, int64 (n, l); ``image.onnx`` takes pixels, uint8 (n, height, width,
+3), and normalises them itself. Both give unit float32 rows (n, d). Their weights are those of `model.safetensors`,
+which lies beside them: an ONNX file may name a range of bytes in another file of its folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engine.checkpoint import Preprocessing
+
+OPSET = 20
+"""The first with GELU as one operator."""
+WEIGHTS = "model.safetensors"
+SMALL = 256
+"""Weights with fewer numbers stay in the graph as float32."""
+
+
+def export_towers(model: Any, preprocessing: Preprocessing, folder: Path) -> None:
+    """Write `text.onnx` and `image.onnx` into ``folder``, beside the float16 weights that they share."""
+    context = model.config.text_config.max_position_embeddings
+    batch, length = torch.export.Dim("n", min=1, max=4096), torch.export.Dim("l", min=2, max=context)
+    ids = torch.ones(2, 5, dtype=torch.int64)
+    ids[:, 4] = getattr(model.config.text_config, "eos_token_id", None) or 1  # CLIP's text tower looks for it
+    text = _proto(
+        _Text(model),
+        {"input_ids": ids, "attention_mask": torch.ones_like(ids)},
+        {"input_ids": {0: batch, 1: length}, "attention_mask": {0: batch, 1: length}},
+    )
+    share_weights(text, folder)
+    (folder / "text.onnx").write_bytes(text.SerializeToString())
+    image = image_proto(model, preprocessing)
+    share_weights(image, folder)
+    (folder / "image.onnx").write_bytes(image.SerializeToString())
+
+
+def image_proto(model: Any, preprocessing: Preprocessing) -> Any:
+    """Return the image tower as an ONNX model with all its weights inside, float32."""
+    pixels = torch.zeros(2, preprocessing.height, preprocessing.width, 3, dtype=torch.uint8)
+    batch = torch.export.Dim("n", min=1, max=4096)
+    return _proto(_Image(model, preprocessing), {"pixels": pixels}, {"pixels": {0: batch}})
+
+
+class _Text(nn.Module):
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        output = self.model.get_text_features(input_ids=input_ids, attention_mask=attention_mask)
+        return F.normalize(output.pooler_output, dim=-1)
+
+
+class _Image(nn.Module):
+    def __init__(self, model: Any, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.model = model
+        self.mean = nn.Buffer(torch.tensor(preprocessing.mean).reshape(3, 1, 1) * 255)
+        self.std = nn.Buffer(torch.tensor(preprocessing.std).reshape(3, 1, 1) * 255)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        values = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        return F.normalize(self.model.get_image_features(pixel_values=values).pooler_output, dim=-1)
+
+
+def _proto(module: nn.Module, inputs: dict[str, Tensor], shapes: dict[str, Any]) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of its own deprecations
+        program = torch.onnx.export(
+            module.eval(), (), kwargs=inputs, dynamic_shapes=shapes, opset_version=OPSET, dynamo=True, verbose=False
+        )
+    assert program is not None
+    program.optimize()
+    return program.model_proto
+
+
+def share_weights(proto: Any, folder: Path) -> None:
+    """Let the large float32 weights of an ONNX model be those of the `model.safetensors` in ``folder``, by content.
+
+    Each is widened by a Cast, and turned where the exporter had turned it; the runtime does both once, when it loads.
+    What the weights file does not have stays in the graph, as float16.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    shared = _by_content(folder / WEIGHTS)
+    added = []
+    for weight in proto.graph.initializer:
+        if weight.data_type != TensorProto.FLOAT or np.prod(weight.dims) < SMALL:
+            continue
+        name, halves = weight.name, numpy_helper.to_array(weight).astype(np.float16)
+        turned = halves.ndim == 2 and _digest(halves) not in shared and _digest(halves.T) in shared
+        place = shared.get(_digest(halves.T if turned else halves))
+        if place is None:
+            weight.CopyFrom(numpy_helper.from_array(halves, f"{name}.half"))
+        else:
+            dims = halves.T.shape if turned else halves.shape
+            weight.Clear()
+            weight.name, weight.data_type, weight.data_location = (
+                f"{name}.half",
+                TensorProto.FLOAT16,
+                TensorProto.EXTERNAL,
+            )
+            weight.dims.extend(dims)
+            for key, value in (("location", WEIGHTS), ("offset", str(place[0])), ("length", str(place[1]))):
+                weight.external_data.add(key=key, value=value)
+        if turned:
+            added.append(helper.make_node("Transpose", [f"{name}.half"], [f"{name}.turned"], perm=[1, 0]))
+        added.append(
+            helper.make_node("Cast", [f"{name}.turned" if turned else f"{name}.half"], [name], to=TensorProto.FLOAT)
+        )
+    nodes = list(proto.graph.node)
+    del proto.graph.node[:]
+    proto.graph.node.extend([*added, *nodes])
+
+
+def _by_content(path: Path) -> dict[str, tuple[int, int]]:
+    """Return, by the digest of its content, where in a safetensors file each float16 tensor lies: offset, length."""
+    data = path.read_bytes()
+    (size,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + size])
+    found = {}
+    for name, entry in header.items():
+        if name == "__metadata__" or entry["dtype"] != "F16":
+            continue
+        start, stop = (8 + size + offset for offset in entry["data_offsets"])
+        array = np.frombuffer(data[start:stop], dtype=np.float16).reshape(entry["shape"])
+        found[_digest(array)] = (start, stop - start)
+    return found
+
+
+def _digest(array: Any) -> str:
+    content = np.ascontiguousarray(array)
+    return hashlib.sha256(repr(content.shape).encode() + content.tobytes()).hexdigest()

@@ -1,0 +1,68 @@
+"""Several processes, one batch: started by ``torchrun``, each embeds its share, and all see all embeddings.
+
+    torchrun --nproc-per-node 2 -m engine.cli.main train RECIPE --data ...
+
+One process needs none of this: every function here then gives back what it got.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_gather
+
+
+def join(device: str) -> int:
+    """Join the processes that torchrun started, if it did; return how many there are."""
+    if dist.is_torchelastic_launched() and not dist.is_initialized():
+        dist.init_process_group("nccl" if device == "cuda" else "gloo")
+        if device == "cuda":
+            torch.cuda.set_device(dist.get_node_local_rank())
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Return which of the processes this is; the first one, 0, writes the files."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def leave() -> None:
+    """Part from the others, at the end."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def wait_for_first(*, done: bool) -> None:
+    """Let process 0 do something alone: the others call this before with ``done`` false, process 0 after."""
+    if dist.is_initialized() and done == (rank() == 0):
+        dist.barrier()
+
+
+def share(count: int) -> tuple[int, int]:
+    """Return start and stop of this process's share of a batch of ``count``, which the processes divide evenly."""
+    processes = dist.get_world_size() if dist.is_initialized() else 1
+    each = count // processes
+    return rank() * each, (rank() + 1) * each
+
+
+def gathered(rows: Tensor) -> Tensor:
+    """Return the rows of all processes in their order; gradients find their way back to each (CLIP, section 2.5)."""
+    if not dist.is_initialized():
+        return rows
+    return torch.cat(all_gather(rows))  # type: ignore[no-untyped-call]
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Give every process the same gradients: those of the loss over the whole batch.
+
+    Each process computes the loss of the whole batch, so what comes back through `gathered` is counted once per
+    process; the mean makes it right.
+    """
+    if dist.is_initialized():
+        for parameter in parameters:
+            if parameter.grad is not None:
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= dist.get_world_size()

@@ -1,0 +1,228 @@
+"""The state of one training run, and the step that changes it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from engine.errors import UsageError
+from eval.metrics import hit_at, ranks_of_relevant, reciprocal_rank
+from train import parallel
+from train.augment import Variation, augment, draw_variation
+from train.cores import Cores
+from train.gradcache import backward_in_chunks
+from train.loss import MAX_LOGIT_SCALE, contrastive_loss, same_key, sigmoid_loss
+from train.pairs import Pairs
+from train.recipe import Recipe
+from train.schedule import learning_rate, parameter_groups, size_at
+from train.texts import write_texts
+from train.towers import Towers
+
+MAX_BAD_STEPS = 20
+"""So many steps with a loss that is no number, and the run is given up: the recipe is at fault, not chance."""
+COUNTERS = ("epoch", "step", "bad_steps", "best", "best_epoch")
+SIGMOID_SCALE, SIGMOID_BIAS = math.log(10.0), -10.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run says of itself after a step or an epoch."""
+
+    epoch: float
+    step: int
+    steps: int
+    loss: float
+    temperature: float
+    images_per_s: float
+    validation: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """One process's share of a batch, and which pairs of the whole batch are right: the masks are bool (n, n)."""
+
+    rows: Any
+    variation: Variation
+    texts: Any
+    same: tuple[Tensor, Tensor]
+    known: tuple[Tensor, Tensor]
+
+
+class Run:
+    """Everything that changes while training: model, optimizer, average, counters, random states."""
+
+    def __init__(self, recipe: Recipe, towers: Towers, pairs: Pairs, out: Path, *, adaptive: bool) -> None:
+        choices = recipe.optimizer
+        self.recipe, self.towers, self.pairs = recipe, towers, pairs
+        self.model, self.device = towers.model, towers.device
+        self.texts = write_texts(pairs, recipe.data, choices.seed)
+        towers.prepare(pairs, self.texts.texts, choices.freeze, out / "states")
+        self.bias = nn.Parameter(torch.tensor(SIGMOID_BIAS, device=self.device))
+        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(choices.ema_decay))  # type: ignore[no-untyped-call]
+        groups = parameter_groups(self.model, choices.weight_decay, choices.layer_decay)
+        if choices.loss == "sigmoid":
+            groups.append({"params": [self.bias], "weight_decay": 0.0, "scale": 1.0})
+            with torch.no_grad():
+                self.model.logit_scale.fill_(SIGMOID_SCALE)
+        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
+        self.epoch = self.step = self.bad_steps = self.best_epoch = 0
+        self.best = -1.0
+        self.steps_per_epoch = len(pairs) // choices.batch_size
+        self.steps = self.steps_per_epoch * choices.epochs
+        self._captioned, self._cores = torch.from_numpy(pairs.captioned), Cores() if adaptive else None
+
+    @property
+    def temperature(self) -> float:
+        """The learnt temperature, by which cosines are divided."""
+        return float(torch.exp(-self.model.logit_scale.detach()))
+
+    def is_best(self, mark: float) -> bool:
+        """Remember the mark of the epoch that has ended; say whether it is the best so far."""
+        if mark > self.best:
+            self.best, self.best_epoch = mark, self.epoch
+        return self.best_epoch == self.epoch
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether validation has not risen for as many epochs as the recipe has patience."""
+        patience = self.recipe.optimizer.patience
+        return bool(patience) and self.epoch - self.best_epoch >= patience
+
+    def one_epoch(self) -> Iterator[Progress]:
+        """Train on every pair once, in an order that depends on seed and epoch only."""
+        choices = self.recipe.optimizer
+        rng = np.random.default_rng(np.random.SeedSequence([choices.seed, self.epoch]))
+        torch.manual_seed(int(rng.integers(2**31)))
+        order = rng.permutation(len(self.pairs))
+        self.model.train()
+        for number in range(self.steps_per_epoch):
+            started = time.perf_counter()
+            if self._cores:
+                torch.set_num_threads(self._cores.idle())
+            rows = np.sort(order[number * choices.batch_size : (number + 1) * choices.batch_size])
+            loss = self._one_step(self._batch(rows, rng))
+            rate = len(rows) / (time.perf_counter() - started)
+            progress = self.epoch + (number + 1) / self.steps_per_epoch
+            yield Progress(progress, self.step, self.steps, loss, self.temperature, rate)
+        self.epoch += 1
+
+    def _batch(self, rows: Any, rng: np.random.Generator) -> _Batch:
+        """Choose texts and variations for a batch, and take this process's share of it."""
+        pairs = self.pairs
+        variation = draw_variation(len(rows), rng, self.recipe.data)
+        titles, attributes = self.texts.choose(rows, rng)
+        domains, captioned = torch.from_numpy(pairs.domains[rows]), self._captioned[rows]
+        same_domain = (domains[:, None] == domains).to(self.device)
+        both_captioned = (captioned[:, None] & captioned).to(self.device)
+        same_title = same_key([pairs.keys[row] for row in rows.tolist()]).to(self.device)
+        same_attributes = self.texts.same_attributes(pairs, rows, attributes).to(self.device)
+        start, stop = parallel.share(len(rows))
+        return _Batch(
+            rows[start:stop],
+            variation.part(start, stop),
+            (titles[start:stop], attributes[start:stop]),
+            (same_title, same_attributes),
+            (same_domain | both_captioned, same_domain),
+        )
+
+    def _one_step(self, batch: _Batch) -> float:
+        choices = self.recipe.optimizer
+        for group in self.optimizer.param_groups:
+            rate = learning_rate(self.step, self.steps, choices.learning_rate, choices.warmup_share)
+            group["lr"] = rate * group["scale"]
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = backward_in_chunks(self._sides(batch), partial(self._loss, batch))
+        learning = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        parallel.average_gradients(learning)
+        norm = nn.utils.clip_grad_norm_(learning, choices.clip_norm)
+        self.step += 1
+        if not torch.isfinite(norm):
+            self.bad_steps += 1
+            if self.bad_steps > MAX_BAD_STEPS:
+                raise UsageError(
+                    f"{self.bad_steps} steps gave no number: lower learning_rate; last.pt is the last good state"
+                )
+            return math.nan
+        self.optimizer.step()
+        with torch.no_grad():
+            self.model.logit_scale.clamp_(0.0, MAX_LOGIT_SCALE)
+        self.average.update_parameters(self.model)
+        return float(loss)
+
+    def _sides(self, batch: _Batch) -> tuple[list[Any], ...]:
+        """Return how to embed the photographs, the titles and the attribute texts of a batch, in chunks."""
+        count, texts = len(batch.rows), self.texts.texts
+        each = self.recipe.optimizer.micro_batch or count
+        spans = [(start, min(start + each, count)) for start in range(0, count, each)]
+        photographs = [partial(self._photographs, batch, start, stop) for start, stop in spans]
+        titles, attributes = (
+            [partial(self.towers.text_rows, rows[start:stop], texts) for start, stop in spans] for rows in batch.texts
+        )
+        return photographs, titles, attributes
+
+    def _photographs(self, batch: _Batch, start: int, stop: int) -> Tensor:
+        rows, spec = batch.rows[start:stop], self.towers.preprocessing
+        pixels = torch.from_numpy(np.asarray(self.pairs.pixels[rows])).to(self.device)
+        size = size_at(self.step, self.steps, self.recipe.optimizer.coarse_share, (spec.height, spec.width))
+        return self.towers.image_rows(rows, augment(pixels, batch.variation.part(start, stop), size))
+
+    def _loss(self, batch: _Batch, images: Tensor, titles: Tensor, attributes: Tensor) -> Tensor:
+        choices = self.recipe.optimizer
+        images, titles, attributes = (parallel.gathered(rows) for rows in (images, titles, attributes))
+        scale = self.model.logit_scale * (0.0 if choices.loss == "raw" else 1.0)
+        losses = []
+        for texts, same, known in zip((titles, attributes), batch.same, batch.known, strict=True):
+            if choices.loss == "sigmoid":
+                losses.append(sigmoid_loss(images, texts, scale, self.bias, same, known))
+            else:
+                losses.append(contrastive_loss(images, texts, scale, same, known))
+        return losses[0] + choices.attribute_weight * losses[1]
+
+    def examine(self, pairs: Pairs, model: Any = None) -> dict[str, float]:
+        """Return Recall@1, Recall@10 (hit) and MRR of the averaged model, captions to photographs of ``pairs``."""
+        model = (self.average.module if model is None else model).eval()
+        with torch.inference_mode():
+            images = self.towers.embed_images(model, pairs.pixels)
+            texts = self.towers.embed_texts(model, pairs.first_captions())
+        return marks_of(pairs, images.cpu().numpy(), texts.cpu().numpy())
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` needs to go on as if nothing had happened."""
+        parts = {"model": self.model, "average": self.average, "optimizer": self.optimizer}
+        counters = {name: getattr(self, name) for name in COUNTERS}
+        return {name: part.state_dict() for name, part in parts.items()} | counters | {"bias": self.bias.detach()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state; raises UsageError where it belongs to another recipe."""
+        try:
+            self.model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            with torch.no_grad():
+                self.bias.copy_(state["bias"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise UsageError(f"last.pt belongs to another recipe or data: {str(error).splitlines()[0]}") from error
+        for name in COUNTERS:
+            setattr(self, name, state[name])
+
+
+def marks_of(pairs: Pairs, images: Any, texts: Any) -> dict[str, float]:
+    """Return Recall@1, Recall@10 (hit) and MRR for unit rows of photographs and captions of ``pairs``."""
+    keys = {key: np.array([i for i, k in enumerate(pairs.keys) if k == key]) for key in dict.fromkeys(pairs.keys)}
+    ranks = ranks_of_relevant(texts @ images.T, [keys[key] for key in pairs.keys])
+    return {
+        "gallery": len(pairs),
+        "recall@1": float(hit_at(ranks, 1).mean()),
+        "recall@10": float(hit_at(ranks, 10).mean()),
+        "mrr": float(reciprocal_rank(ranks).mean()),
+    }

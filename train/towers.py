@@ -1,0 +1,140 @@
+"""Both towers in training: the model with its tokenizer and pixels, and what of it is frozen and computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import AutoModel, AutoTokenizer, BertModel
+
+from engine.checkpoint import BICUBIC, CLIP_MEAN, CLIP_STD, Checkpoint, Preprocessing, find_checkpoint
+from engine.encoder import native_bfloat16
+from train.frozen import TokenStates, extend, freeze, pooled
+from train.model import build_model
+from train.pairs import Pairs
+from train.recipe import ModelRecipe
+from train.tokenizer import train_tokenizer
+
+TEXT_CHUNK = 128
+IMAGE_CHUNK = 256
+
+
+class Towers:
+    """A model to be trained, on its device. ``preprocessing`` says how it wants its pixels."""
+
+    def __init__(self, model: Any, tokenizer: Any, preprocessing: Preprocessing, new_layers: int, device: str) -> None:
+        self.model = model.to(device, memory_format=torch.channels_last)
+        self.tokenizer, self.preprocessing, self.device = tokenizer, preprocessing, device
+        self._new_layers = new_layers
+        self._states: TokenStates | None = None
+        self._images: Tensor | None = None
+        self._texts: Tensor | None = None
+        self._padding = "max_length" if "siglip" in str(model.config.model_type) else "longest"
+        mean, std = torch.tensor(preprocessing.mean) * 255, torch.tensor(preprocessing.std) * 255
+        self._mean, self._std = mean.to(device).reshape(3, 1, 1), std.to(device).reshape(3, 1, 1)
+
+    def prepare(self, pairs: Pairs, texts: Sequence[str], frozen: str, cache: Path) -> None:
+        """Freeze what is to keep its weights, and compute once what it makes of every text or photograph."""
+        if frozen:
+            side = "vision_model" if frozen == "image" else "text_model"
+            parts = [getattr(self.model, side)]
+            parts += [getattr(self.model, name) for name in (_PROJECTION[frozen],) if hasattr(self.model, name)]
+            for part in parts:
+                part.requires_grad_(False)
+        if frozen == "image":
+            with torch.inference_mode():
+                self._images = self.embed_images(self.model.eval(), pairs.pixels)
+        elif frozen == "text":
+            with torch.inference_mode():
+                self._texts = self.embed_texts(self.model.eval(), texts)
+        elif isinstance(self.model.text_model, BertModel):
+            freeze(self.model.text_model, self._new_layers)
+            with autocast(self.device):
+                self._states = TokenStates(self.model.text_model, self.tokenizer, texts, self._new_layers, cache)
+
+    def image_rows(self, rows: Any, photographs: Tensor) -> Tensor:
+        """Return unit rows (k, d) for items ``rows``, of which ``photographs`` is what the tower is to see now.
+
+        ``photographs``: float32 (k, 3, height, width) in [0, 255].
+        """
+        if self._images is not None:
+            return self._images[torch.from_numpy(rows).to(self.device)].clone()
+        return self._image_rows(self.model, photographs)
+
+    def text_rows(self, rows: Any, texts: Sequence[str]) -> Tensor:
+        """Return unit rows (k, d) for ``rows`` of the prepared ``texts``."""
+        if self._texts is not None:
+            return self._texts[torch.from_numpy(rows).to(self.device)].clone()
+        if self._states is None:
+            return self.embed_texts(self.model, [texts[row] for row in rows.tolist()])
+        order = np.argsort(self._states.lengths(rows), kind="stable")  # padding costs as much as text
+        parts = []
+        for chunk in np.array_split(rows[order], max(1, len(rows) // TEXT_CHUNK)):
+            states, there = (part.to(self.device) for part in self._states.batch(chunk))
+            parts.append(pooled(self.model.text_model, self._new_layers, states, there))
+        output = self.model.text_projection(torch.cat(parts))
+        return F.normalize(output.float(), dim=-1)[torch.from_numpy(np.argsort(order)).to(self.device)]
+
+    def embed_images(self, model: Any, pixels: Any) -> Tensor:
+        """Return unit rows (n, d) for uint8 pixels (n, height, width, 3), as ``model`` sees them without variation."""
+        rows = []
+        for start in range(0, len(pixels), IMAGE_CHUNK):
+            values = torch.tensor(np.asarray(pixels[start : start + IMAGE_CHUNK])).to(self.device)
+            rows.append(self._image_rows(model, values.permute(0, 3, 1, 2).float()))
+        return torch.cat(rows)
+
+    def embed_texts(self, model: Any, texts: Sequence[str]) -> Tensor:
+        """Return unit rows (n, d) for any texts."""
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        rows = []
+        for start in range(0, len(order), TEXT_CHUNK):
+            chunk = [texts[index] for index in order[start : start + TEXT_CHUNK]]
+            batch = self.tokenizer(chunk, padding=self._padding, truncation=True, return_tensors="pt").to(self.device)
+            with autocast(self.device):
+                rows.append(model.get_text_features(**batch).pooler_output)
+        back = torch.tensor(order, device=self.device).argsort()
+        return F.normalize(torch.cat(rows)[back].float(), dim=-1)
+
+    def _image_rows(self, model: Any, values: Tensor) -> Tensor:
+        values = ((values - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
+        with autocast(self.device):
+            output = model.get_image_features(pixel_values=values).pooler_output
+        return F.normalize(output.float(), dim=-1)
+
+
+_PROJECTION = {"image": "visual_projection", "text": "text_projection"}
+
+
+def open_towers(
+    recipe: ModelRecipe, base: Checkpoint | None, pairs: Pairs, preprocessing: Preprocessing, device: str, out: Path
+) -> Towers:
+    """Return the towers to train: those of ``base``, or new ones as the recipe describes them."""
+    if base is not None:
+        tokenizer = AutoTokenizer.from_pretrained(base.folder, local_files_only=True)
+        model = AutoModel.from_pretrained(base.folder, dtype=torch.float32, local_files_only=True)
+    elif recipe.text_base:
+        encoder = find_checkpoint(recipe.text_base)
+        text_model, tokenizer = extend(encoder, recipe.text_layers, recipe.vocabulary, pairs.corpus(), out / "words")
+        model = build_model(recipe, tokenizer, text_model)
+    else:
+        tokenizer = train_tokenizer(pairs.corpus(), recipe.vocabulary, recipe.context)
+        model = build_model(recipe, tokenizer)
+    return Towers(model, tokenizer, preprocessing, recipe.text_layers, device)
+
+
+def preprocessing_of(recipe: ModelRecipe, base: Checkpoint | None) -> Preprocessing:
+    """Return how the model wants pixels: as ``base`` does, or resized to the recipe's size, whatever their shape."""
+    if base is not None:
+        return base.preprocessing
+    return Preprocessing(recipe.image_height, recipe.image_width, None, BICUBIC, CLIP_MEAN, CLIP_STD)
+
+
+def autocast(device: str) -> AbstractContextManager[Any]:
+    """Bfloat16 over float32 weights where the processor has it; float16 never: it overflows, and CPUs emulate it."""
+    return torch.autocast(device, torch.bfloat16) if device != "cpu" or native_bfloat16(torch) else nullcontext()
