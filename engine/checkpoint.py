@@ -155,6 +155,15 @@ class Checkpoint:
                     digest.update(hashlib.file_digest(file, "sha256").digest())
         return digest.hexdigest()
 
+    @cached_property
+    def trained_split(self) -> tuple[float, int] | None:
+        """Which share of the products training was shown, and by which seed it was chosen; None where nobody says."""
+        if not (self.folder / "training.json").exists():
+            return None
+        data = _read_json(self.folder / "training.json").get("recipe", {}).get("data", {})
+        share, seed = data.get("train_share"), data.get("split_seed")
+        return (float(share), seed) if isinstance(share, int | float) and isinstance(seed, int) else None
+
     def tower(self, kind: str) -> Path | None:
         """Return the exported ONNX tower, ``text`` or ``image``, if the checkpoint has it."""
         path = self.folder / f"{kind}.onnx"

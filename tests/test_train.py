@@ -6,24 +6,33 @@ import dataclasses
 import json
 import math
 import os
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
+from tiny_clip import make_tiny_clip
 
 from engine.checkpoint import find_checkpoint
-from engine.encoder import OnnxEncoder, load_encoder
+from engine.encoder import OnnxEncoder, TorchEncoder, load_encoder
 from engine.errors import SourceError, UsageError
 from ingest.lookbook.draw import draw_lookbook
 from ingest.sources.detect import open_source
 from ingest.sources.source import Source
 from train.augment import augment, draw_variation
 from train.cores import PATIENCE, Cores
-from train.loss import contrastive_loss, same_key
+from train.frozen import TokenStates, extend, pooled
+from train.gradcache import backward_in_chunks
+from train.loss import contrastive_loss, same_key, sigmoid_loss
+from train.mix import best_mixture
 from train.recipe import DataRecipe, ModelRecipe, OptimizerRecipe, Recipe, load_recipe
-from train.schedule import learning_rate
+from train.run import Progress, Run
+from train.schedule import learning_rate, parameter_groups
 from train.tokenizer import train_tokenizer
 from train.trainer import train
 
@@ -212,3 +221,277 @@ def test_a_broken_photograph_is_left_out_of_training(tmp_path: Path) -> None:
     Image.new("RGB", (30, 40), "red").save(folder / "images" / "extra.png")
     one = dataclasses.replace(TINY, optimizer=dataclasses.replace(TINY.optimizer, epochs=1, batch_size=8))
     assert train(one, [open_source(folder)], tmp_path / "run", threads=1).is_dir()
+
+
+def test_a_sigmoid_loss_equals_a_slow_sum_over_pairs_and_leaves_out_what_nobody_knows() -> None:
+    torch.manual_seed(2)
+    images, texts = (torch.nn.functional.normalize(torch.randn(4, 3), dim=1) for _ in range(2))
+    same, known = same_key(["a", "b", "a", "c"]), torch.ones(4, 4, dtype=torch.bool)
+    known[0, 3] = False
+    scale, bias = torch.tensor(1.1), torch.tensor(-2.0)
+    expected = 0.0
+    for i in range(4):
+        for j in range(4):
+            logit = math.exp(1.1) * float(images[i] @ texts[j]) - 2.0
+            if known[i, j]:
+                expected += math.log1p(math.exp(-logit if same[i, j] else logit))
+    found = sigmoid_loss(images, texts, scale, bias, same, known)
+    assert float(found) == pytest.approx(expected / 4, rel=1e-5)
+
+
+def test_pairs_of_which_nobody_knows_do_not_change_the_loss() -> None:
+    torch.manual_seed(3)
+    images, texts = (torch.nn.functional.normalize(torch.randn(5, 4), dim=1) for _ in range(2))
+    known = torch.ones(5, 5, dtype=torch.bool)
+    known[:3, 3:] = known[3:, :3] = False
+    same = torch.eye(5, dtype=torch.bool)
+    whole = contrastive_loss(images, texts, torch.tensor(2.0), same, known)
+    parts = [
+        contrastive_loss(images[a:b], texts[a:b], torch.tensor(2.0), same[a:b, a:b]) * (b - a)
+        for a, b in ((0, 3), (3, 5))
+    ]
+    assert float(whole) == pytest.approx(float(sum(parts)) / 5, rel=1e-5)
+
+
+def test_a_batch_in_chunks_gives_the_gradient_of_the_whole_batch() -> None:
+    torch.manual_seed(4)
+    tower, data = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Dropout(0.0)), torch.randn(8, 6)
+    scale = torch.nn.Parameter(torch.tensor(1.0))
+
+    def rows(start: int, stop: int) -> torch.Tensor:
+        return torch.nn.functional.normalize(tower(data[start:stop]), dim=1)
+
+    def loss(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return contrastive_loss(left, right.flip(1), scale, torch.eye(8, dtype=torch.bool))
+
+    learning = [*tower.parameters(), scale]
+    found = []
+    for spans in ([(0, 8)], [(0, 3), (3, 6), (6, 8)]):
+        for parameter in learning:
+            parameter.grad = None
+        chunks = [partial(rows, start, stop) for start, stop in spans]
+        backward_in_chunks([chunks, chunks], loss)
+        found.append([parameter.grad.clone() for parameter in learning if parameter.grad is not None])
+    assert len(found[0]) == len(found[1]) == 3
+    for whole, parts in zip(*found, strict=True):
+        torch.testing.assert_close(whole, parts)
+
+
+def test_dropout_falls_alike_both_times_that_a_chunk_is_embedded() -> None:
+    seen: list[torch.Tensor] = []
+    dropout, data = torch.nn.Dropout(0.5), torch.randn(4, 6, requires_grad=True)
+
+    def rows(start: int, stop: int) -> torch.Tensor:
+        seen.append(dropout(data[start:stop]))
+        return seen[-1]
+
+    chunks = [partial(rows, 0, 2), partial(rows, 2, 4)]
+    backward_in_chunks([chunks], lambda all_rows: all_rows.square().sum())
+    first, second = seen[:2], seen[2:]
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_layers_far_from_the_output_learn_more_slowly_and_norms_do_not_decay(tmp_path: Path) -> None:
+    from transformers import CLIPModel
+
+    model = CLIPModel.from_pretrained(make_tiny_clip(tmp_path / "clip"))
+    scale = {
+        id(parameter): (group["scale"], group["weight_decay"])
+        for group in parameter_groups(model, 0.1, 0.5)
+        for parameter in group["params"]
+    }
+    assert len(scale) == len(list(model.parameters()))
+    vision = model.vision_model
+    assert scale[id(model.visual_projection.weight)] == (1.0, 0.1)
+    assert scale[id(vision.encoder.layers[1].mlp.fc1.weight)] == (0.5, 0.1)
+    assert scale[id(vision.encoder.layers[0].mlp.fc1.weight)] == (0.25, 0.1)
+    assert scale[id(vision.embeddings.patch_embedding.weight)] == (0.125, 0.1)
+    assert scale[id(vision.encoder.layers[1].layer_norm1.weight)] == (0.5, 0.0)
+    assert scale[id(model.logit_scale)] == (1.0, 0.0)
+
+
+def test_the_best_mixture_of_weights_is_found_and_loaded() -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    before = {"weight": torch.tensor([[0.0]])}
+    torch.nn.init.constant_(model.weight, 1.0)
+    alpha = best_mixture(model, before, lambda: -abs(model.weight.item() - 0.62))
+    assert alpha == 0.6
+    assert model.weight.item() == pytest.approx(0.6)
+
+
+def _vectors(folder: Path, texts: list[str], pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    encoder = TorchEncoder(find_checkpoint(str(folder)), "cpu", precise=True)
+    return encoder.encode_texts(texts), encoder.encode_pixels(pixels)
+
+
+def test_a_fine_tuned_clip_keeps_its_activation_and_loads_everywhere(drawings: Source, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    base = find_checkpoint(str(make_tiny_clip(tmp_path / "clip")))
+    gentle = dataclasses.replace(TINY.optimizer, epochs=1, wise_ft=True, layer_decay=0.8, micro_batch=5)
+    folder = train(dataclasses.replace(TINY, optimizer=gentle), [drawings], tmp_path / "run", base=base, threads=1)
+    made = find_checkpoint(str(folder))
+    assert made.config["text_config"]["hidden_act"] == made.config["vision_config"]["hidden_act"] == "quick_gelu"
+    assert made.preprocessing == base.preprocessing
+    texts = ["a red dress", "jeans"]
+    images = [Image.fromarray(np.random.default_rng(n).integers(0, 256, (40, 32, 3), np.uint8)) for n in range(3)]
+    pixels = np.stack([made.preprocessing.pixels(image) for image in images])
+    ours = _vectors(folder, texts, pixels)
+    onnx = load_encoder(made)
+    assert isinstance(onnx, OnnxEncoder)
+    np.testing.assert_allclose(onnx.encode_texts(texts), ours[0], atol=1e-4)
+    theirs = SentenceTransformer(str(folder), device="cpu")
+    np.testing.assert_allclose(theirs.encode(texts), ours[0], atol=1e-4)
+    np.testing.assert_allclose(theirs.encode(images), ours[1], atol=2e-2)  # it resizes by itself
+    alpha = json.loads((folder / "training.json").read_text())["validation"]["wise_ft_alpha"]
+    assert 0 <= alpha <= 1
+
+
+@pytest.fixture(scope="session")
+def sentence_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT with a WordPiece tokenizer, as a sentence encoder is laid out."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    folder = tmp_path_factory.mktemp("bert")
+    words = [
+        "[PAD]",
+        "[unused0]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "北",
+        "##s",
+        "##ed",
+        "red",
+        "dress",
+        "a",
+        "the",
+    ]
+    words += [chr(letter) for letter in range(ord("b"), ord("z") + 1)] + [f"##{chr(n)}" for n in range(97, 123)]
+    words += ["zebra"]
+    inner = Tokenizer(models.WordPiece({word: n for n, word in enumerate(words)}, unk_token="[UNK]"))
+    inner.normalizer, inner.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    inner.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", None, [("[CLS]", 3), ("[SEP]", 4)])
+    BertTokenizer(tokenizer_object=inner).save_pretrained(folder)
+    torch.manual_seed(5)
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def test_a_frozen_sentence_encoder_learns_only_in_its_new_layers(
+    drawings: Source, sentence_encoder: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoModel
+
+    sizes = dataclasses.replace(TINY.model, text_base=str(sentence_encoder), text_layers=1, vocabulary=13)
+    folder = train(dataclasses.replace(TINY, model=sizes), [drawings], tmp_path / "run", threads=1)
+    encoder = load_encoder(find_checkpoint(str(folder)))
+    assert isinstance(encoder, OnnxEncoder)
+    made, base = AutoModel.from_pretrained(folder).text_model, AutoModel.from_pretrained(sentence_encoder)
+    assert made.config.num_hidden_layers == 3
+    torch.testing.assert_close(
+        made.encoder.layer[1].output.dense.weight, base.encoder.layer[1].output.dense.weight, atol=1e-4, rtol=1e-3
+    )
+    texts, pixels = ["a red dress", "the zebra"], np.zeros((1, 32, 32, 3), np.uint8)
+    np.testing.assert_allclose(encoder.encode_texts(texts), _vectors(folder, texts, pixels)[0], atol=1e-4)
+
+
+def test_the_shortcut_through_the_last_layer_gives_what_the_whole_tower_gives(
+    sentence_encoder: Path, tmp_path: Path
+) -> None:
+    corpus = ["a red dress", "the dress", "zebra zebra"]
+    model, tokenizer = extend(find_checkpoint(str(sentence_encoder)), 1, 13, corpus[:2], tmp_path / "words")
+    assert "zebra" not in tokenizer.get_vocab(), "neither frequent nor used"
+    assert not {"北", "[unused0]"} & set(tokenizer.get_vocab())
+    assert tokenizer.unk_token_id not in tokenizer("zebra")["input_ids"], "it is spelt in parts"
+    states = TokenStates(model.eval(), tokenizer, corpus, 1, tmp_path / "states")
+    rows = np.array([2, 0])
+    with torch.inference_mode():
+        whole = model(**tokenizer([corpus[row] for row in rows], padding=True, return_tensors="pt")).pooler_output
+        torch.testing.assert_close(pooled(model, 1, *states.batch(rows)), whole, atol=1e-3, rtol=1e-3)
+
+
+def test_onnx_towers_have_no_weights_of_their_own_and_move_with_their_folder(drawings: Source, tmp_path: Path) -> None:
+    wide = dataclasses.replace(TINY.model, text_width=64, text_heads=2, vision_widths=(16, 32))
+    one = dataclasses.replace(TINY, model=wide, optimizer=dataclasses.replace(TINY.optimizer, epochs=1))
+    folder = train(one, [drawings], tmp_path / "run", threads=1)
+    weights = (folder / "model.safetensors").stat().st_size
+    assert (folder / "text.onnx").stat().st_size < weights / 2
+    texts = ["a red dress"]
+    before = load_encoder(find_checkpoint(str(folder))).encode_texts(texts)
+    after = load_encoder(find_checkpoint(str(folder.rename(tmp_path / "elsewhere")))).encode_texts(texts)
+    assert (before == after).all()
+
+
+@pytest.mark.parametrize("frozen", ["image", "text"])
+def test_a_frozen_tower_keeps_its_weights_and_the_other_learns(drawings: Source, tmp_path: Path, frozen: str) -> None:
+    from transformers import AutoModel
+
+    base = make_tiny_clip(tmp_path / "clip")
+    locked = dataclasses.replace(TINY.optimizer, epochs=1, freeze=frozen)
+    folder = train(
+        dataclasses.replace(TINY, optimizer=locked),
+        [drawings],
+        tmp_path / "run",
+        base=find_checkpoint(str(base)),
+        threads=1,
+    )
+    before, after = (AutoModel.from_pretrained(path).state_dict() for path in (base, folder))
+    changed = {
+        name.partition(".")[0]
+        for name in before
+        if not torch.allclose(before[name], after[name], atol=1e-4, rtol=1e-3)
+    }
+    sides = {"image": {"vision_model", "visual_projection"}, "text": {"text_model", "text_projection"}}
+    other = "text" if frozen == "image" else "image"
+    assert not changed & sides[frozen]
+    assert changed & sides[other]
+
+
+@pytest.mark.parametrize("loss", ["sigmoid", "raw"])
+def test_the_other_losses_train_too(drawings: Source, tmp_path: Path, loss: str) -> None:
+    told: list[Progress] = []
+    choices = dataclasses.replace(TINY.optimizer, loss=loss, epochs=2)
+    train(dataclasses.replace(TINY, optimizer=choices), [drawings], tmp_path / "run", threads=1, report=told.append)
+    losses = [progress.loss for progress in told if progress.validation is None]
+    assert losses[-1] < losses[0]
+
+
+def test_a_run_ends_when_validation_has_not_risen_for_long(
+    drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks = iter([0.1, 0.3, 0.2, 0.2, 0.9])
+    monkeypatch.setattr(Run, "examine", lambda self, pairs, model=None: {"recall@10": next(marks)})
+    told: list[Progress] = []
+    choices = dataclasses.replace(TINY.optimizer, epochs=9, patience=2)
+    train(dataclasses.replace(TINY, optimizer=choices), [drawings], tmp_path / "run", threads=1, report=told.append)
+    assert told[-1].epoch == 4
+
+
+def test_steps_that_give_no_number_are_skipped_and_too_many_end_the_run(
+    drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.run.MAX_BAD_STEPS", 3)
+    monkeypatch.setattr("train.run.contrastive_loss", lambda images, *_: images.sum() * math.nan)
+    with pytest.raises(UsageError, match="4 steps gave no number"):
+        train(TINY, [drawings], tmp_path / "run", threads=1)
+
+
+def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
+    draw_lookbook(tmp_path / "look-book", count=60, seed=3)
+    script = Path(__file__).with_name("train_once.py")
+    for count in (1, 2):
+        launch = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={count}", "--standalone"]
+        target = tmp_path / f"run-{count}"
+        done = subprocess.run(
+            [*launch, script, tmp_path / "look-book", target], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    one, two = (load_file(tmp_path / f"run-{count}" / "checkpoint" / "model.safetensors") for count in (1, 2))
+    for name in one:
+        torch.testing.assert_close(one[name].float(), two[name].float(), atol=2e-3, rtol=0)

@@ -147,7 +147,8 @@ def _kept(tokenizer: Any, vocabulary: int, corpus: Iterable[str]) -> list[int]:
         for ids in tokenizer(texts[start : start + 10_000])["input_ids"]:
             used.update(ids)
     for token, row in tokenizer.get_vocab().items():
-        if LATIN.fullmatch(token) and not token.startswith("[unused") and (row < vocabulary or token.startswith("##")):
+        frequent = row < vocabulary or token.startswith("##") or len(token) == 1
+        if frequent and LATIN.fullmatch(token) and not token.startswith("[unused"):
             used.add(row)
     return sorted(used)
 

@@ -83,7 +83,10 @@ def _proto(module: nn.Module, inputs: dict[str, Tensor], shapes: dict[str, Any])
         )
     assert program is not None
     program.optimize()
-    return program.model_proto
+    proto = program.model_proto
+    for entry in (*proto.graph.node, *proto.graph.value_info, *proto.graph.initializer):
+        del entry.metadata_props[:]  # where in the exporter's Python each came from
+    return proto
 
 
 def share_weights(proto: Any, folder: Path) -> None:

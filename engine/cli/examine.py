@@ -40,8 +40,13 @@ def eval_command(
     device: DeviceOption = None,
     source: Annotated[str, typer.Option("--source", help="As for ingest.")] = "auto",
     part: Annotated[str, typer.Option(help="Part of the split: test, validation or train; all: no split.")] = "test",
-    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 42,
-    train_share: Annotated[float, typer.Option(help="Share of the products that training may see.")] = 0.8,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the split; as the checkpoint was trained, else 42.")
+    ] = None,
+    train_share: Annotated[
+        float | None,
+        typer.Option(help="Share of the products that training may see; as the checkpoint was trained, else 0.8."),
+    ] = None,
     by_photograph: Annotated[
         bool, typer.Option("--by-photograph", help="Split photographs, not products: leaks; only to compare.")
     ] = False,
@@ -75,8 +80,11 @@ def eval_command(
 
     everything = [item for item in opened.items() if isinstance(item, Item)]
     chosen: Sequence[Item] = everything
+    described = part
     if part != "all":
-        chosen = list(split(everything, _part(part), seed, train_share, by_photograph=by_photograph))
+        share, seed = _split_of(settings, train_share, seed)
+        chosen = list(split(everything, _part(part), seed, share, by_photograph=by_photograph))
+        described = f"{part} of a split {share:g} to {1 - share:g} with seed {seed}"
     chosen = chosen[:limit]
     if not any(item.captions for item in chosen):
         raise UsageError(f"{path}: no captions in the {part} part: nothing to ask (see --caption-column of ingest)")
@@ -84,7 +92,23 @@ def eval_command(
 
     # never the collection itself: what is not examined is deleted
     settings = dataclasses.replace(settings, collection=f"{settings.collection.removesuffix('-eval')}-eval")
-    _examine_captions(_Subset(opened, chosen), everything, settings, part, out)
+    _examine_captions(_Subset(opened, chosen), everything, settings, described, out)
+
+
+def _split_of(settings: Settings, train_share: float | None, seed: int | None) -> tuple[float, int]:
+    """Return share and seed of the split: as asked, else as the checkpoint was trained, and say where these differ."""
+    from engine.checkpoint import find_checkpoint
+
+    trained = find_checkpoint(settings.model).trained_split
+    share = train_share if train_share is not None else trained[0] if trained else 0.8
+    seed = seed if seed is not None else trained[1] if trained else 42
+    if trained and (share < trained[0] or seed != trained[1]):
+        print(
+            f"careful: {settings.model} was trained on a share of {trained[0]:g} with seed {trained[1]}; "
+            "if on these photographs, it has seen some that it is now asked for",
+            file=sys.stderr,
+        )
+    return share, seed
 
 
 def _examine_captions(subset: _Subset, everything: Sequence[Item], settings: Settings, part: str, out: Path) -> None:

@@ -1,0 +1,21 @@
+"""Trains a tiny checkpoint without chance in its steps, for a test that starts it in one process and in two.
+
+train_once.py LOOK-BOOK RUN-FOLDER
+"""
+
+import sys
+from pathlib import Path
+
+from ingest.sources.detect import open_source
+from train.recipe import DataRecipe, ModelRecipe, OptimizerRecipe, Recipe
+from train.trainer import train
+
+RECIPE = Recipe(
+    "tiny",
+    ModelRecipe(32, 32, (8, 16), (1, 1), 0.0, "", 16, 1, 2, 700, 77, 12),
+    DataRecipe(),
+    OptimizerRecipe(batch_size=12, epochs=1, learning_rate=1e-3),
+)
+
+if __name__ == "__main__":
+    train(RECIPE, [open_source(Path(sys.argv[1]))], Path(sys.argv[2]), threads=1)
