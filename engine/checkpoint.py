@@ -70,6 +70,15 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
+class TokenHeadFacts:
+    """How a checkpoint re-ranks: the dimension of patches and words, whose states the words are, and the weight."""
+
+    dimension: int
+    text_layer: int
+    weight: float
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint on disk. Nothing is loaded until it is asked for."""
 
@@ -144,12 +153,13 @@ class Checkpoint:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The SHA-256, in hex, of all that decides an embedding: weights, architecture, preprocessing, tokenizer."""
+        """The SHA-256, in hex, of all that decides what is stored: weights, architecture, preprocessing, tokenizer."""
         digest = hashlib.sha256()
         shape = {key: value for key, value in self.config.items() if not key.startswith(("transformers_", "_name"))}
         digest.update(json.dumps(shape, sort_keys=True).encode())
         digest.update(repr(self.preprocessing).encode())
-        for path in [*self.weights, *(self.folder / name for name in TOKENIZER_FILES)]:
+        heads = [self.folder / "token_heads.safetensors"] if self.token_heads else []
+        for path in [*self.weights, *(self.folder / name for name in TOKENIZER_FILES), *heads]:
             if path.exists():
                 with path.open("rb") as file:
                     digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -163,6 +173,18 @@ class Checkpoint:
         data = _read_json(self.folder / "training.json").get("recipe", {}).get("data", {})
         share, seed = data.get("train_share"), data.get("split_seed")
         return (float(share), seed) if isinstance(share, int | float) and isinstance(seed, int) else None
+
+    @cached_property
+    def token_heads(self) -> TokenHeadFacts | None:
+        """What `token_heads.json` says; None for a checkpoint that cannot look at hits more closely."""
+        path = self.folder / "token_heads.json"
+        if not path.exists():
+            return None
+        facts = _read_json(path)
+        try:
+            return TokenHeadFacts(int(facts["dimension"]), int(facts["text_layer"]), float(facts["weight"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path} cannot be understood ({error!r}): get the checkpoint again") from error
 
     def tower(self, kind: str) -> Path | None:
         """Return the exported ONNX tower, ``text`` or ``image``, if the checkpoint has it."""

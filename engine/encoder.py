@@ -7,7 +7,7 @@ Hugging Face form runs through torch and transformers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -35,6 +35,12 @@ class Encoder(Protocol):
 
     def encode_pixels(self, pixels: npt.NDArray[np.uint8]) -> Vector:
         """Return unit float32 rows (n, d) for uint8 pixels of shape (n, height, width, 3)."""
+
+    def encode_photographs(self, pixels: npt.NDArray[np.uint8]) -> tuple[Vector, Vector | None]:
+        """Return the same, and patches (n, p, t) as unit float32 rows; None from a checkpoint without token heads."""
+
+    def encode_words(self, text: str) -> Vector:
+        """Return unit float32 rows (l, t), one for each token; only of a checkpoint with token heads."""
 
     def count_tokens(self, text: str) -> int:
         """Return how many tokens a text has, start and end included, before it is cut."""
@@ -90,6 +96,16 @@ class OnnxEncoder:
         rows: Vector = self._image.encode_pixels(pixels)
         return rows
 
+    def encode_photographs(self, pixels: npt.NDArray[np.uint8]) -> tuple[Vector, Vector | None]:
+        """See `Encoder`."""
+        found: tuple[Vector, Vector | None] = self._image.encode_photographs(pixels)
+        return found
+
+    def encode_words(self, text: str) -> Vector:
+        """See `Encoder`."""
+        words: Vector = self._text.encode_words(text)
+        return words
+
     def count_tokens(self, text: str) -> int:
         """See `Encoder`."""
         count: int = self._text.count_tokens(text)
@@ -139,6 +155,12 @@ class TorchEncoder:
         if not hasattr(model, "get_image_features"):
             raise CheckpointError(f"{checkpoint.folder} holds a {type(model).__name__}, not a CLIP with two towers")
         self._model = model.eval().to(self._device)
+        self._heads: Any = None
+        if checkpoint.token_heads:
+            from engine.token_heads import load_token_heads
+
+            self._heads = load_token_heads(checkpoint)
+            self._heads.to(self._device)
         self._bfloat16 = not precise and (self._device != "cpu" or native_bfloat16(torch))
         spec = checkpoint.preprocessing
         self._mean = torch.tensor(spec.mean, device=self._device).mul(255)
@@ -148,32 +170,61 @@ class TorchEncoder:
 
     def encode_texts(self, texts: Sequence[str]) -> Vector:
         """See `Encoder`."""
-        batch = self._tokenizer(
+        return self._unit_rows(self._model.get_text_features, **self._batch(texts))
+
+    def encode_pixels(self, pixels: npt.NDArray[np.uint8]) -> Vector:
+        """See `Encoder`."""
+        return self._unit_rows(self._model.get_image_features, pixel_values=self._values(pixels))
+
+    def encode_photographs(self, pixels: npt.NDArray[np.uint8]) -> tuple[Vector, Vector | None]:
+        """See `Encoder`."""
+        if self._heads is None:
+            return self.encode_pixels(pixels), None
+        from engine.token_heads import cells_of
+
+        with self._torch.inference_mode(), self._cast():
+            output = self._model.vision_model(pixel_values=self._values(pixels))
+            rows = self._model.visual_projection(output.pooler_output)
+            patches = self._heads.patches(cells_of(output))
+        return self._unit(rows), patches.float().cpu().numpy()
+
+    def encode_words(self, text: str) -> Vector:
+        """See `Encoder`."""
+        if self._heads is None:
+            raise CheckpointError(f"{self.checkpoint.folder} has no token heads: it cannot re-rank")
+        batch = self._batch([text])
+        with self._torch.inference_mode(), self._cast():
+            states = self._model.text_model(**batch, output_hidden_states=True).hidden_states[self._heads.text_layer]
+            words: Vector = self._heads.words(states)[0].float().cpu().numpy()
+        return words
+
+    def count_tokens(self, text: str) -> int:
+        """See `Encoder`."""
+        return len(self._tokenizer(text)["input_ids"])
+
+    def _batch(self, texts: Sequence[str]) -> Any:  # noqa: ANN401
+        return self._tokenizer(
             list(texts),
             padding=self._padding,
             truncation=True,
             max_length=self.checkpoint.context,
             return_tensors="pt",
         ).to(self._device)
-        return self._unit_rows(self._model.get_text_features, **batch)
 
-    def encode_pixels(self, pixels: npt.NDArray[np.uint8]) -> Vector:
-        """See `Encoder`."""
-        torch = self._torch
-        values = (torch.tensor(pixels, device=self._device).float() - self._mean) / self._std
-        return self._unit_rows(self._model.get_image_features, pixel_values=values.permute(0, 3, 1, 2))
+    def _values(self, pixels: npt.NDArray[np.uint8]) -> Any:  # noqa: ANN401
+        values = (self._torch.tensor(pixels, device=self._device).float() - self._mean) / self._std
+        return values.permute(0, 3, 1, 2)
 
-    def count_tokens(self, text: str) -> int:
-        """See `Encoder`."""
-        return len(self._tokenizer(text)["input_ids"])
+    def _cast(self) -> AbstractContextManager[Any]:
+        return self._torch.autocast(self._device, self._torch.bfloat16) if self._bfloat16 else nullcontext()
 
     def _unit_rows(self, tower: Any, **inputs: Any) -> Vector:  # noqa: ANN401
-        torch = self._torch
-        cast = torch.autocast(self._device, torch.bfloat16) if self._bfloat16 else nullcontext()
-        with torch.inference_mode(), cast:
+        with self._torch.inference_mode(), self._cast():
             output = tower(**inputs)
-        rows = getattr(output, "pooler_output", output).float()
-        unit: Vector = torch.nn.functional.normalize(rows, dim=-1).cpu().numpy()
+        return self._unit(getattr(output, "pooler_output", output))
+
+    def _unit(self, rows: Any) -> Vector:  # noqa: ANN401
+        unit: Vector = self._torch.nn.functional.normalize(rows.float(), dim=-1).cpu().numpy()
         return unit
 
 

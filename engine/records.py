@@ -59,11 +59,15 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What the store keeps of an item: a unit float32 vector of shape (d,) and the payload."""
+    """What the store keeps of an item: a unit float32 vector of shape (d,) and the payload.
+
+    ``patches``: unit float32 rows (p, t), one for each part of the photograph; None in a collection without them.
+    """
 
     id: str
     vector: Vector
     payload: Payload
+    patches: Vector | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +77,21 @@ class Record:
     id: str
     payload: Payload | None = None
     vector: Vector | None = None
+    patches: Vector | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A point that was found, with its score: the cosine of query and photograph, in [-1, 1]."""
+    """A point that was found, with its score: the cosine of query and photograph, in [-1, 1].
+
+    ``rerank_score``: the mean over the query's words of the cosine with the best part of the photograph; only of hits
+    that were looked at more closely.
+    """
 
     id: str
     score: float
     payload: Payload
+    rerank_score: float | None = None
 
     @property
     def item_id(self) -> str:

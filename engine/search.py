@@ -12,6 +12,7 @@ from PIL import Image
 from engine.encoder import Encoder, encode_image
 from engine.errors import UsageError
 from engine.records import FilterJSON, Hit, Vector, point_id
+from engine.rerank import DEPTH, Reranker, by_words
 from engine.store.protocol import SearchSpec, Store
 
 
@@ -42,7 +43,10 @@ class Query:
 
 @dataclass(frozen=True)
 class Page:
-    """Which hits are wanted: the best ``limit`` after ``offset``, one per ``group_by`` value if given."""
+    """Which hits are wanted: the best ``limit`` after ``offset``, one per ``group_by`` value if given.
+
+    ``rerank``: how the first hits are looked at more closely; None: as well as checkpoint and collection can.
+    """
 
     filter: FilterJSON | None = None
     limit: int = 10
@@ -50,6 +54,7 @@ class Page:
     min_score: float | None = None
     exact: bool = False
     group_by: str | None = None
+    rerank: Reranker | None = None
 
 
 def search(store: Store, encoder: Encoder, query: Query, page: Page) -> list[Hit]:
@@ -70,7 +75,20 @@ def search(store: Store, encoder: Encoder, query: Query, page: Page) -> list[Hit
         spec = replace(spec, filter=without(page.filter, examples))
     if page.group_by:
         return [group[0] for group in store.search_groups(spec, page.group_by)]
+    heads = encoder.checkpoint.token_heads
+    if query.text.strip() and page.rerank != "none" and heads and store.spec().patches:
+        return _reranked(store, spec, encoder.encode_words(query.text), heads.weight)
+    if page.rerank == "maxsim":
+        raise UsageError("--rerank maxsim needs words, and a collection that was ingested with token heads")
     return store.search(spec)
+
+
+def _reranked(store: Store, spec: SearchSpec, words: Vector, weight: float) -> list[Hit]:
+    """Search for at least the first `DEPTH` hits, put these in a better order, and return the page asked for."""
+    last = spec.offset + spec.limit
+    hits = store.search(replace(spec, offset=0, limit=max(last, DEPTH)))
+    sums = store.max_sim(replace(spec, offset=0, limit=DEPTH), words)
+    return by_words(hits, sums, len(words), weight)[spec.offset : last]
 
 
 def browse(store: Store, page: Page) -> list[Hit]:

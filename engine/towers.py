@@ -32,6 +32,7 @@ class TextTower:
             CheckpointError: the exported text tower or its tokenizer is missing or damaged.
         """
         self._session = _session(checkpoint, "text")
+        self._rows = self._session.get_outputs()[0].name
         path = checkpoint.folder / "tokenizer.json"
         if not path.exists():
             raise CheckpointError(f"{path} is missing: get the checkpoint again")
@@ -49,8 +50,15 @@ class TextTower:
         encodings = self._tokenizer.encode_batch(list(texts))
         ids = np.array([encoding.ids for encoding in encodings], dtype=np.int64)
         mask = np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64)
-        (rows,) = self._session.run(None, {"input_ids": ids, "attention_mask": mask})
+        (rows,) = self._session.run([self._rows], {"input_ids": ids, "attention_mask": mask})
         return np.asarray(rows, dtype=np.float32)
+
+    def encode_words(self, text: str) -> Vector:
+        """Return unit float32 rows (l, t), one for each token of a text, for a tower that was exported with them."""
+        one = self._tokenizer.encode(text)
+        ids, mask = (np.array([part], dtype=np.int64) for part in (one.ids, one.attention_mask))
+        (words,) = self._session.run(["words"], {"input_ids": ids, "attention_mask": mask})
+        return np.asarray(words[0], dtype=np.float32)
 
     @cached_property
     def _counter(self) -> Any:  # noqa: ANN401
@@ -73,9 +81,14 @@ class ImageTower:
 
     def encode_pixels(self, pixels: npt.NDArray[np.uint8]) -> Vector:
         """Return unit float32 rows (n, d) for uint8 pixels of shape (n, height, width, 3)."""
+        return self.encode_photographs(pixels)[0]
+
+    def encode_photographs(self, pixels: npt.NDArray[np.uint8]) -> tuple[Vector, Vector | None]:
+        """Return the same, and patches (n, p, t) as unit float32 rows if the tower was exported with them."""
         chunks = [pixels[start : start + CHUNK] for start in range(0, len(pixels), CHUNK)]
-        rows = [self._session.run(None, {"pixels": chunk})[0] for chunk in chunks]
-        return np.concatenate(rows).astype(np.float32, copy=False)
+        found = [self._session.run(None, {"pixels": chunk}) for chunk in chunks]
+        rows, *patches = (np.concatenate(parts).astype(np.float32, copy=False) for parts in zip(*found, strict=True))
+        return rows, patches[0] if patches else None
 
 
 def _session(checkpoint: Checkpoint, kind: str) -> Any:  # noqa: ANN401

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from engine.errors import UsageError
-from eval.bounds import RESAMPLES
+from eval.bounds import RESAMPLES, Difference, paired_bootstrap
 from eval.examination import TruthExamination
 from eval.figures import Bootstrap, rank_figures
-from eval.metrics import NEVER, ranks_of_run
+from eval.metrics import NEVER, Marks, Ranks, ranks_of_run, recall_at, reciprocal_rank
 
 Truth = Mapping[str, Mapping[str, float]]
 """Relevance of item ids to each query; above 0 is right, and by how much plays no part."""
@@ -57,6 +57,24 @@ def examine_ground_truth(
         figures=tuple(f for f in figures if f.name not in ("MRR", "median rank")),
         run={text: tuple(found) for text, found in zip(texts, run, strict=True)},
     )
+
+
+def compare_runs(
+    truth: Truth, one: Mapping[str, Sequence[str]], other: Mapping[str, Sequence[str]], gallery: int
+) -> dict[str, Difference]:
+    """Return, by figure, how much better ``one`` run answers than the ``other``: the same queries, a paired test.
+
+    Runs are the first 10 item ids of each query, as `TruthExamination.run` has them.
+    """
+    texts = list(truth)
+    right = [{item for item, relevance in truth[text].items() if relevance > 0} for text in texts]
+    first, second = (ranks_of_run([run[text] for text in texts], right, gallery) for run in (one, other))
+    marks: dict[str, Callable[[Ranks], Marks]] = {
+        "recall@1": lambda ranks: recall_at(ranks, 1),
+        "recall@10": lambda ranks: recall_at(ranks, DEPTH),
+        "MRR@10": lambda ranks: reciprocal_rank(ranks, DEPTH),
+    }
+    return {name: paired_bootstrap(mark(first), mark(second)) for name, mark in marks.items()}
 
 
 def load_ground_truth(path: Path) -> Truth:

@@ -108,7 +108,7 @@ def commit(run: Run, batch: Batch) -> None:
     # By bytes, as an item may lend the vector that it is just about to lose.
     made = {each.sha256: results[each.item.id] for each in batch.fetched if each.item.id in results}
     wanted = set(batch.borrowed.values())
-    records = run.store.retrieve([point_id(lender) for lender in wanted], vectors=True) if wanted else []
+    records = run.store.retrieve([point_id(lender) for lender in wanted], vectors=True, patches=True) if wanted else []
     stored = {record.id: record for record in records}
     writes = _Writes()
     for fetched in batch.fetched:
@@ -140,7 +140,7 @@ def _seen_before(run: Run, fetched: Fetched, lender: str, record: Record | None)
     width, height = record.payload.get("width"), record.payload.get("height")
     if not isinstance(width, int) or not isinstance(height, int):
         return None
-    return Embedded(lender, record.vector, width, height, look)
+    return Embedded(lender, record.vector, width, height, look, patches=record.patches)
 
 
 def _place(run: Run, fetched: Fetched, seen: Embedded, writes: _Writes, lender: str | None = None) -> None:
@@ -179,7 +179,7 @@ def _place(run: Run, fetched: Fetched, seen: Embedded, writes: _Writes, lender: 
         if before and before.root != run.root:
             run.moved_from.add(before.root)
     else:
-        writes.points.append(Point(id, seen.vector, payload))
+        writes.points.append(Point(id, seen.vector, payload, seen.patches))
     if owner:
         run.counts["duplicate"] += 1
         return

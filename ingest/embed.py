@@ -38,7 +38,10 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """What became of a photograph: a unit vector (d,), its size in pixels and its look; or an error."""
+    """What became of a photograph: a unit vector (d,), its size in pixels and its look; or an error.
+
+    ``patches``: unit rows (p, t) for its parts, from a checkpoint that makes them.
+    """
 
     item_id: str
     vector: Vector | None = None
@@ -46,6 +49,7 @@ class Embedded:
     height: int = 0
     look: Look | None = None
     error: str = ""
+    patches: Vector | None = None
 
 
 def fetch(source: Source, items: Sequence[Item], known: Mapping[str, Entry]) -> list[Fetched]:
@@ -91,12 +95,13 @@ def embed(batch: Sequence[Fetched], encoder: Encoder, lock: threading.Lock | Non
     if not pixels:
         return results
     with lock or nullcontext():
-        rows = iter(encoder.encode_pixels(np.stack(pixels)))
-    return [result if result.error else _with_vector(result, next(rows)) for result in results]
+        vectors, patches = encoder.encode_photographs(np.stack(pixels))
+    rows = iter(zip(vectors, patches if patches is not None else [None] * len(vectors), strict=True))
+    return [result if result.error else _with_vector(result, *next(rows)) for result in results]
 
 
-def _with_vector(result: Embedded, row: Vector) -> Embedded:
+def _with_vector(result: Embedded, row: Vector, patches: Vector | None) -> Embedded:
     """One photograph that the tower turns into no number must not hold up all others."""
-    if np.isfinite(row).all():
-        return replace(result, vector=row)
+    if np.isfinite(row).all() and (patches is None or np.isfinite(patches).all()):
+        return replace(result, vector=row, patches=patches)
     return Embedded(result.item_id, error="the model has no finite embedding of it")

@@ -17,7 +17,7 @@ from engine.errors import StoreError
 from engine.records import NAMESPACE, FieldKind, Point, point_id
 from engine.store import schema
 from engine.store.open import open_store
-from engine.store.protocol import VECTOR_NAME, CollectionSpec
+from engine.store.protocol import PATCHES_NAME, VECTOR_NAME, CollectionSpec
 
 SCHEMA: dict[str, Any] = json.loads((files("engine") / "collection.schema.json").read_text(encoding="utf-8"))
 DOC = (Path(__file__).parents[1] / "docs" / "collection.md").read_text(encoding="utf-8")
@@ -72,6 +72,8 @@ def test_schema_document_and_code_have_the_same_names_and_version() -> None:
     assert SCHEMA["$defs"]["metadata"]["properties"]["schema_version"]["const"] == schema.SCHEMA_VERSION
     assert f"`schema_version` is {schema.SCHEMA_VERSION}." in DOC
     assert SCHEMA["x-vector"]["name"] == VECTOR_NAME
+    assert SCHEMA["x-patches"]["name"] == PATCHES_NAME
+    assert f"| `{PATCHES_NAME}`, a multivector" in DOC
     assert f"named `{VECTOR_NAME}`" in DOC
     assert SCHEMA["x-point-id"]["uuid5-namespace"] == str(NAMESPACE)
     assert DOC.count(str(NAMESPACE)) == 2
@@ -113,21 +115,22 @@ def test_schema_and_code_allow_the_same_payloads() -> None:
 
 def test_the_requests_in_the_document_are_answered_by_a_server_as_it_says() -> None:
     requests = re.findall(r"\$QDRANT_URL(/[\w/]+)\"(?: -d '\n(.*?)')?", DOC, re.DOTALL)
-    assert len(requests) == 4
+    assert len(requests) == 5
     key = "read-only"
     with serving(api_key=key) as double, open_store(double.url, "fashion", api_key=key) as store:
-        store.create(CollectionSpec(4, {"model": "a"}, {"colour": "keyword", "price": "float"}))
+        store.create(CollectionSpec(4, {"model": "a"}, {"colour": "keyword", "price": "float"}, 2))
         payload = {name: value for name, value in FULL.items() if name != "near_duplicate_of"}
-        store.upsert([Point(point_id("a.jpg"), np.full(4, 0.5, np.float32), payload)])
+        store.upsert([Point(point_id("a.jpg"), np.full(4, 0.5, np.float32), payload, np.eye(2, dtype=np.float32))])
         answers = []
         for path, body in requests:
             request = urllib.request.Request(double.url + path, data=body.encode() or None, headers={"api-key": key})
             with urllib.request.urlopen(request) as answer:
                 answers.append(json.load(answer)["result"])
-    about, page, nearest, counts = answers
+    about, page, nearest, closer, counts = answers
     assert about["config"]["metadata"]["fields"]["colour"] == "keyword"
     assert set(about["config"]["metadata"]) == set(SCHEMA["$defs"]["metadata"]["required"])
     assert page["points"][0]["payload"] == {"item_id": "a.jpg", "uri": "/photos/a.jpg"}
     assert nearest["points"][0]["score"] == pytest.approx(1)
     assert nearest["points"][0]["id"] == point_id("a.jpg")
+    assert closer["points"][0]["score"] == pytest.approx(2)
     assert counts["hits"] == [{"value": "red", "count": 1}]

@@ -554,3 +554,61 @@ def test_open_store_takes_a_path_for_a_folder_and_a_url_for_a_server(tmp_path: P
     store = open_store("http://127.0.0.1:1", "fashion")
     assert store.location == "http://127.0.0.1:1"
     store.close()
+
+
+PATCH_DIMENSION, PATCHES = 4, 3
+
+
+def patched(opener: Opener) -> tuple[Store, list[Point]]:
+    rng = np.random.default_rng(11)
+    points = []
+    for point in POINTS[:30]:
+        patches = rng.normal(size=(PATCHES, PATCH_DIMENSION)).astype(np.float32)
+        patches /= np.linalg.norm(patches, axis=1, keepdims=True)
+        points.append(Point(point.id, point.vector, point.payload, patches))
+    store = opener()
+    store.create(CollectionSpec(DIMENSION, PASSPORT, FIELDS, PATCH_DIMENSION))
+    store.upsert(points)
+    return store, points
+
+
+def test_patches_come_back_only_when_asked_for(opener: Opener) -> None:
+    store, points = patched(opener)
+    with store:
+        ids = [point.id for point in points[:3]]
+        assert store.spec().patches == PATCH_DIMENSION
+        assert all(record.patches is None for record in store.retrieve(ids, vectors=True))
+        for record, point in zip(store.retrieve(ids, vectors=True, patches=True), points, strict=False):
+            assert record.vector is not None and record.patches is not None
+            np.testing.assert_allclose(record.patches, point.patches, atol=2e-3)
+    with opener() as again:
+        assert again.spec().patches == PATCH_DIMENSION
+
+
+def test_max_sim_of_the_first_hits_equals_a_slow_sum_over_words(opener: Opener) -> None:
+    store, points = patched(opener)
+    with store:
+        words = np.eye(PATCH_DIMENSION, dtype=np.float32)[:3]
+        spec = SearchSpec(POINTS[4].vector, {"must": [{"key": "source", "match": {"value": "table"}}]}, limit=7)
+        found = store.max_sim(spec, words)
+        assert set(found) == {hit.id for hit in store.search(spec)}
+        for point in points:
+            if point.id in found:
+                assert point.patches is not None
+                slow = sum(max(float(word @ patch) for patch in point.patches) for word in words)
+                assert found[point.id] == pytest.approx(slow, abs=5e-3)
+
+
+def test_patches_that_do_not_fit_the_collection_are_refused(opener: Opener) -> None:
+    store, points = patched(opener)
+    with store:
+        for patches in (None, np.ones((2, 3), np.float32), np.full((2, PATCH_DIMENSION), np.nan, np.float32)):
+            with pytest.raises(StoreError, match="patches"):
+                store.upsert([Point(points[0].id, points[0].vector, points[0].payload, patches)])
+        with pytest.raises(StoreError, match="words have the shape"):
+            store.max_sim(SearchSpec(points[0].vector), np.ones((2, 9), np.float32))
+
+
+def test_a_collection_without_patches_says_so(store: Store) -> None:
+    with pytest.raises(StoreError, match="no patches"):
+        store.max_sim(SearchSpec(POINTS[0].vector), np.ones((2, 4), np.float32))

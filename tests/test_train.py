@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -17,20 +18,25 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from tiny_clip import make_tiny_clip
+from workshop import Shop, paint
 
 from engine.checkpoint import find_checkpoint
 from engine.encoder import OnnxEncoder, TorchEncoder, load_encoder
-from engine.errors import SourceError, UsageError
+from engine.errors import CheckpointError, SourceError, UsageError
+from engine.records import point_id
+from engine.search import Page, Query, search
+from engine.store.edge import EdgeStore
 from ingest.lookbook.draw import draw_lookbook
 from ingest.sources.detect import open_source
 from ingest.sources.source import Source
 from train.augment import augment, draw_variation
 from train.cores import PATIENCE, Cores
+from train.cross_attention import PooledAttention, fit, rerank
 from train.frozen import TokenStates, extend, pooled
 from train.gradcache import backward_in_chunks
 from train.loss import contrastive_loss, same_key, sigmoid_loss
 from train.mix import best_mixture
-from train.recipe import DataRecipe, ModelRecipe, OptimizerRecipe, Recipe, load_recipe
+from train.recipe import RECIPES, DataRecipe, ModelRecipe, OptimizerRecipe, Recipe, load_recipe
 from train.run import Progress, Run
 from train.schedule import learning_rate, parameter_groups
 from train.tokenizer import train_tokenizer
@@ -206,12 +212,15 @@ def test_a_run_folder_in_use_too_few_photographs_and_unknown_recipes_are_refused
         "model = 3",
         "[optimizer]\nbatch_size = 0",
         "[optimizer]\nbatch_size = 'x'",
+        "[optimizer]\nloss = 'hinge'",
         "[data]\ntrain_share = nan",
     ):
         (tmp_path / "odd.toml").write_text(text)
         with pytest.raises(UsageError, match=r"odd\.toml"):
             load_recipe(str(tmp_path / "odd.toml"))
     assert load_recipe("small-from-scratch").model.dimension == 256
+    for recipe in RECIPES.glob("*.toml"):
+        assert load_recipe(recipe.stem).name == recipe.stem
 
 
 def test_a_broken_photograph_is_left_out_of_training(tmp_path: Path) -> None:
@@ -495,3 +504,125 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     one, two = (load_file(tmp_path / f"run-{count}" / "checkpoint" / "model.safetensors") for count in (1, 2))
     for name in one:
         torch.testing.assert_close(one[name].float(), two[name].float(), atol=2e-3, rtol=0)
+
+
+def test_low_rank_adaptation_changes_only_queries_and_values_and_leaves_no_trace(
+    drawings: Source, tmp_path: Path
+) -> None:
+    from transformers import AutoModel
+
+    base = make_tiny_clip(tmp_path / "clip")
+    choices = dataclasses.replace(TINY.optimizer, epochs=2, lora_rank=2, learning_rate=1e-2)
+    folder = train(
+        dataclasses.replace(TINY, optimizer=choices),
+        [drawings],
+        tmp_path / "run",
+        base=find_checkpoint(str(base)),
+        threads=1,
+    )
+    before, after = (AutoModel.from_pretrained(path).state_dict() for path in (base, folder))
+    assert set(before) == set(after)
+    changed = {name for name in before if not torch.allclose(before[name], after[name], atol=1e-4, rtol=1e-3)}
+    assert any("q_proj.weight" in name for name in changed)
+    allowed = ("q_proj.weight", "v_proj.weight", "visual_projection.weight", "text_projection.weight", "logit_scale")
+    assert not [name for name in changed if not name.endswith(allowed)]
+
+
+def test_towers_can_be_exported_untrained(drawings: Source, tmp_path: Path) -> None:
+    untrained = dataclasses.replace(TINY, optimizer=dataclasses.replace(TINY.optimizer, epochs=0))
+    folder = train(untrained, [drawings], tmp_path / "run", threads=1)
+    assert load_encoder(find_checkpoint(str(folder))).encode_texts(["a red dress"]).shape == (1, 12)
+
+
+def test_untrained_attention_over_pooled_embeddings_changes_no_order_and_training_lowers_its_loss() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(64, 8)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    texts = rows + 0.3 * rng.normal(size=rows.shape).astype(np.float32)
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    torch.manual_seed(0)
+    model = PooledAttention(8, layers=2, heads=2)
+    assert rerank(model, texts[0], rows).tolist() == np.argsort(-(rows @ texts[0]), kind="stable").tolist()
+    losses: list[float] = []
+    keys = [str(n) for n in range(64)]
+    fit(model, rows, texts, keys, epochs=30, batch_size=16, report=lambda step, loss: losses.append(loss))
+    assert np.mean(losses[-10:]) < np.mean(losses[:10])
+
+
+@pytest.fixture(scope="session")
+def looking_closer(drawings: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny checkpoint with token heads."""
+    sizes = dataclasses.replace(TINY.model, patches=8, vision_widths=(8, 16))
+    choices = dataclasses.replace(TINY.optimizer, head_steps=4)
+    out = tmp_path_factory.mktemp("heads") / "run"
+    return train(dataclasses.replace(TINY, model=sizes, optimizer=choices), [drawings], out, threads=1)
+
+
+def test_both_engines_give_the_same_words_and_patches(looking_closer: Path) -> None:
+    checkpoint = find_checkpoint(str(looking_closer))
+    assert checkpoint.token_heads
+    assert checkpoint.token_heads.dimension == 8
+    onnx, torch_encoder = load_encoder(checkpoint), TorchEncoder(checkpoint, "cpu", precise=True)
+    assert isinstance(onnx, OnnxEncoder)
+    words = onnx.encode_words("a red dress")
+    assert words.shape == (len(words), 8)
+    np.testing.assert_allclose(np.linalg.norm(words, axis=1), 1, atol=1e-4)
+    np.testing.assert_allclose(words, torch_encoder.encode_words("a red dress"), atol=1e-3)
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    (rows, patches), (other_rows, other_patches) = (one.encode_photographs(pixels) for one in (onnx, torch_encoder))
+    assert patches is not None and other_patches is not None
+    assert patches.shape == (3, 16, 8)
+    np.testing.assert_allclose(rows, other_rows, atol=0.15)  # the image tower may be in integers
+    np.testing.assert_allclose(patches, other_patches, atol=0.15)
+    np.testing.assert_allclose(rows, onnx.encode_pixels(pixels), atol=1e-6)
+
+
+def test_a_checkpoint_with_heads_has_another_fingerprint_than_without(looking_closer: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(looking_closer, bare)
+    (bare / "token_heads.json").unlink()
+    assert find_checkpoint(str(bare)).fingerprint != find_checkpoint(str(looking_closer)).fingerprint
+    assert find_checkpoint(str(bare)).token_heads is None
+    (bare / "token_heads.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"token_heads\.json"):
+        _ = find_checkpoint(str(bare)).token_heads
+
+
+def test_heads_can_be_given_to_a_checkpoint_whose_towers_stay_as_they_are(drawings: Source, tmp_path: Path) -> None:
+    base = train(TINY, [drawings], tmp_path / "first", threads=1)
+    sizes = dataclasses.replace(TINY.model, patches=8)
+    later = dataclasses.replace(TINY.optimizer, epochs=0, head_steps=3)
+    recipe = dataclasses.replace(TINY, model=sizes, optimizer=later)
+    folder = train(recipe, [drawings], tmp_path / "second", base=find_checkpoint(str(base)), threads=1)
+    assert (folder / "model.safetensors").read_bytes() == (base / "model.safetensors").read_bytes()
+    assert find_checkpoint(str(folder)).token_heads
+
+
+def test_a_query_looks_closer_at_its_first_hits_and_loses_none(looking_closer: Path, tmp_path: Path) -> None:
+    encoder = load_encoder(find_checkpoint(str(looking_closer)))
+    shop = Shop(tmp_path, encoder)
+    for seed in range(12):
+        paint(shop.photos / f"{seed}.png", seed)
+    shutil.copy(shop.photos / "3.png", shop.photos / "copy.png")
+    shop.ingest()
+    names = {Path(str(payload["uri"])).name: item_id for item_id, payload in shop.payloads().items()}
+    with EdgeStore(shop.store_folder, "fashion") as store:
+        ids = [point_id(names["3.png"]), point_id(names["copy.png"])]
+        own, copy = store.retrieve(ids, vectors=True, patches=True)
+        assert own.patches is not None and copy.patches is not None, "a duplicate borrows them"
+        np.testing.assert_array_equal(own.patches, copy.patches)
+        plain = search(store, encoder, Query("a red dress"), Page(limit=13, rerank="none"))
+        closer = search(store, encoder, Query("a red dress"), Page(limit=13))
+        assert {hit.id for hit in plain} == {hit.id for hit in closer}
+        assert all(hit.rerank_score is None for hit in plain)
+        assert all(hit.rerank_score is not None for hit in closer)
+        assert {hit.id: hit.score for hit in plain} == pytest.approx({hit.id: hit.score for hit in closer}, abs=1e-6)
+        pages = [search(store, encoder, Query("a red dress"), Page(limit=5, offset=start)) for start in (0, 5, 10)]
+        assert [hit.id for page in pages for hit in page] == [hit.id for hit in closer]
+        patches = {record.id: record.patches for record in store.retrieve([hit.id for hit in plain], patches=True)}
+        words = encoder.encode_words("a red dress")
+        for hit in closer:
+            slow = np.mean([max(float(word @ patch) for patch in patches[hit.id]) for word in words])  # type: ignore[union-attr]
+            assert hit.rerank_score == pytest.approx(slow, abs=5e-3)
+        with pytest.raises(UsageError, match="needs words"):
+            search(store, encoder, Query(like=[names["3.png"]]), Page(rerank="maxsim"))

@@ -43,6 +43,13 @@ class CountingEncoder:
         self.photographs += len(pixels)
         return self.real.encode_pixels(pixels)
 
+    def encode_photographs(self, pixels: npt.NDArray[np.uint8]) -> tuple[Vector, Vector | None]:
+        self.photographs += len(pixels)
+        return self.real.encode_photographs(pixels)
+
+    def encode_words(self, text: str) -> Vector:
+        return self.real.encode_words(text)
+
     def count_tokens(self, text: str) -> int:
         return self.real.count_tokens(text)
 
@@ -85,7 +92,10 @@ class Shop:
                 store.add_fields(source.fields())
             else:
                 fields = {**CORE_FIELDS, **source.fields()}
-                store.create(CollectionSpec(self.encoder.checkpoint.dimension, make_passport(self.encoder), fields))
+                heads = self.encoder.checkpoint.token_heads
+                patches = heads.dimension if heads else 0
+                passport = make_passport(self.encoder)
+                store.create(CollectionSpec(self.encoder.checkpoint.dimension, passport, fields, patches))
             ledger = self.ledger(store)
             try:
                 summary = ingest(

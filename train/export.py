@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from engine.checkpoint import Checkpoint, Preprocessing
+from engine.token_heads import TokenHeads
 from train.onnx_towers import export_towers
 from train.recipe import Recipe
 
@@ -25,12 +26,14 @@ def export_checkpoint(
     metrics: dict[str, float],
     folder: Path,
     base: Checkpoint | None = None,
+    heads: TokenHeads | None = None,
+    weight: float = 0.0,
 ) -> Path:
     """Write ``folder`` so that transformers, sentence-transformers and this program load it; return it.
 
     The weights are kept as float16 on disk and said to be float32: every loader widens them, so that the folder is
     half as large and all loaders get the same numbers. The ONNX towers compute with those same numbers. What ``base``
-    says about its pixels is handed on as it is.
+    says about its pixels is handed on as it is. ``heads``, and the ``weight`` of their score, are for the re-ranking.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model = model.to("cpu", memory_format=torch.contiguous_format).eval()
@@ -42,7 +45,9 @@ def export_checkpoint(
     _write_processor(preprocessing, folder, base)
     _write_sentence_transformers(folder)
     note(folder, {"recipe": dataclasses.asdict(recipe), "validation": metrics})
-    export_towers(model, preprocessing, folder)
+    if heads is not None:
+        _write_heads(heads.to("cpu"), weight, folder)
+    export_towers(model, preprocessing, folder, heads)
     return folder
 
 
@@ -61,6 +66,18 @@ def _write_weights(model: Any, folder: Path) -> None:
     halves = {name: tensor.half() for name, tensor in load_file(path).items()}
     save_file(halves, path, metadata={"format": "pt"})
     path.chmod(0o644)
+
+
+def _write_heads(heads: TokenHeads, weight: float, folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    with torch.no_grad():
+        for parameter in heads.parameters():
+            parameter.copy_(parameter.half().float())
+    save_file({name: value.half() for name, value in heads.state_dict().items()}, folder / "token_heads.safetensors")
+    (folder / "token_heads.safetensors").chmod(0o644)
+    facts = {"dimension": heads.dimension, "text_layer": heads.text_layer, "weight": weight}
+    _write_json(folder / "token_heads.json", facts)
 
 
 def _write_processor(preprocessing: Preprocessing, folder: Path, base: Checkpoint | None) -> None:

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
+"""CLIP's initial temperature (Radford et al. 2021, section 2.5)."""
 MAX_LOGIT_SCALE = math.log(100.0)
 """CLIP's bound on the learnt temperature (Radford et al. 2021): without it the logits run away."""
 UNKNOWN = -1e4
@@ -28,7 +30,11 @@ def contrastive_loss(
             spread evenly over the right answers.
         known: bool (n, n), false where nobody knows whether text j is right for image i: such pairs are left out.
     """
-    logits = logit_scale.exp() * images.float() @ texts.float().t()
+    return softmax_loss(logit_scale.exp() * images.float() @ texts.float().t(), same, known)
+
+
+def softmax_loss(logits: Tensor, same: Tensor, known: Tensor | None = None) -> Tensor:
+    """Return the symmetric cross-entropy for logits (n, n), photographs by texts, however they were made."""
     if known is not None:
         logits = logits.masked_fill(~known, UNKNOWN)
         same = same & known

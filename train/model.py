@@ -11,10 +11,8 @@ from transformers import (
     VisionTextDualEncoderModel,
 )
 
+from train.loss import INITIAL_LOGIT_SCALE
 from train.recipe import ModelRecipe
-
-INITIAL_LOGIT_SCALE = 2.6592
-"""ln(1 / 0.07), CLIP's initial temperature (Radford et al. 2021, section 2.5)."""
 
 
 def build_model(recipe: ModelRecipe, tokenizer: Any, text_model: Any = None) -> Any:

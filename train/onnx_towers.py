@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.checkpoint import Preprocessing
+from engine.token_heads import TokenHeads, cells_of
 
 OPSET = 20
 """The first with GELU as one operator."""
@@ -28,58 +29,78 @@ SMALL = 256
 """Weights with fewer numbers stay in the graph as float32."""
 
 
-def export_towers(model: Any, preprocessing: Preprocessing, folder: Path) -> None:
-    """Write `text.onnx` and `image.onnx` into ``folder``, beside the float16 weights that they share."""
+def export_towers(model: Any, preprocessing: Preprocessing, folder: Path, heads: TokenHeads | None = None) -> None:
+    """Write `text.onnx` and `image.onnx` into ``folder``, beside the float16 weights that they share.
+
+    With token ``heads``, the towers have a second output each: ``words`` (n, l, t) and ``patches`` (n, p, t).
+    """
     context = model.config.text_config.max_position_embeddings
     batch, length = torch.export.Dim("n", min=1, max=4096), torch.export.Dim("l", min=2, max=context)
     ids = torch.ones(2, 5, dtype=torch.int64)
     ids[:, 4] = getattr(model.config.text_config, "eos_token_id", None) or 1  # CLIP's text tower looks for it
     text = _proto(
-        _Text(model),
+        _Text(model, heads),
         {"input_ids": ids, "attention_mask": torch.ones_like(ids)},
         {"input_ids": {0: batch, 1: length}, "attention_mask": {0: batch, 1: length}},
+        ["rows", "words"] if heads else ["rows"],
     )
     share_weights(text, folder)
     (folder / "text.onnx").write_bytes(text.SerializeToString())
-    image = image_proto(model, preprocessing)
+    image = image_proto(model, preprocessing, heads)
     share_weights(image, folder)
     (folder / "image.onnx").write_bytes(image.SerializeToString())
 
 
-def image_proto(model: Any, preprocessing: Preprocessing) -> Any:
+def image_proto(model: Any, preprocessing: Preprocessing, heads: TokenHeads | None = None) -> Any:
     """Return the image tower as an ONNX model with all its weights inside, float32."""
     pixels = torch.zeros(2, preprocessing.height, preprocessing.width, 3, dtype=torch.uint8)
     batch = torch.export.Dim("n", min=1, max=4096)
-    return _proto(_Image(model, preprocessing), {"pixels": pixels}, {"pixels": {0: batch}})
+    names = ["rows", "patches"] if heads else ["rows"]
+    return _proto(_Image(model, preprocessing, heads), {"pixels": pixels}, {"pixels": {0: batch}}, names)
 
 
 class _Text(nn.Module):
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, heads: TokenHeads | None) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.heads = model, heads
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        output = self.model.get_text_features(input_ids=input_ids, attention_mask=attention_mask)
-        return F.normalize(output.pooler_output, dim=-1)
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+        if self.heads is None:
+            output = self.model.get_text_features(input_ids=input_ids, attention_mask=attention_mask)
+            return F.normalize(output.pooler_output, dim=-1)
+        output = self.model.text_model(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
+        rows = self.model.text_projection(output.pooler_output)
+        return F.normalize(rows, dim=-1), self.heads.words(output.hidden_states[self.heads.text_layer])
 
 
 class _Image(nn.Module):
-    def __init__(self, model: Any, preprocessing: Preprocessing) -> None:
+    def __init__(self, model: Any, preprocessing: Preprocessing, heads: TokenHeads | None) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.heads = model, heads
         self.mean = nn.Buffer(torch.tensor(preprocessing.mean).reshape(3, 1, 1) * 255)
         self.std = nn.Buffer(torch.tensor(preprocessing.std).reshape(3, 1, 1) * 255)
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor) -> Any:
         values = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        if self.heads is not None:
+            output = self.model.vision_model(pixel_values=values)
+            rows = self.model.visual_projection(output.pooler_output)
+            return F.normalize(rows, dim=-1), self.heads.patches(cells_of(output))
         return F.normalize(self.model.get_image_features(pixel_values=values).pooler_output, dim=-1)
 
 
-def _proto(module: nn.Module, inputs: dict[str, Tensor], shapes: dict[str, Any]) -> Any:
+def _proto(module: nn.Module, inputs: dict[str, Tensor], shapes: dict[str, Any], outputs: list[str]) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of its own deprecations
         program = torch.onnx.export(
-            module.eval(), (), kwargs=inputs, dynamic_shapes=shapes, opset_version=OPSET, dynamo=True, verbose=False
+            module.eval(),
+            (),
+            kwargs=inputs,
+            dynamic_shapes=shapes,
+            output_names=outputs,
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
         )
     assert program is not None
     program.optimize()

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from engine.checkpoint import Checkpoint
+from engine.token_heads import TokenHeads
 from engine.towers import ImageTower
 from train.onnx_towers import image_proto
 from train.pairs import Pairs
@@ -27,7 +28,9 @@ CALIBRATION = 512
 """Photographs on which ranges are measured."""
 
 
-def quantize_image_tower(run: Run, checkpoint: Checkpoint, learning: Pairs, validation: Pairs) -> dict[str, float]:
+def quantize_image_tower(
+    run: Run, checkpoint: Checkpoint, validation: Pairs, heads: TokenHeads | None = None
+) -> dict[str, float]:
     """Replace `image.onnx` by its quantized form if validation finds as well with it.
 
     Returns: recall@10 on validation by arithmetic, ``float32`` and ``int8``.
@@ -38,7 +41,7 @@ def quantize_image_tower(run: Run, checkpoint: Checkpoint, learning: Pairs, vali
     path = checkpoint.folder / "image.onnx"
     before = path.read_bytes()
     marks = {"float32": _recall(checkpoint, validation, texts)}
-    _write_quantized(image_proto(model, checkpoint.preprocessing), learning, path)
+    _write_quantized(image_proto(model, checkpoint.preprocessing, heads), run.pairs, path)
     marks["int8"] = _recall(checkpoint, validation, texts)
     if marks["int8"] < marks["float32"] - MAX_LOSS:
         path.write_bytes(before)

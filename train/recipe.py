@@ -13,7 +13,7 @@ from engine.errors import UsageError
 
 RECIPES = Path(__file__).parent / "recipes"
 CHOICES = {"loss": ("softmax", "sigmoid", "raw"), "freeze": ("", "image", "text")}
-AT_LEAST_ONE = {"batch_size", "epochs", "texts_per_item"}
+AT_LEAST_ONE = {"batch_size", "texts_per_item"}
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class ModelRecipe:
 
     ``text_base``: a BERT-like sentence encoder (a folder or a hub name) whose layers are kept as they are, with
     ``text_layers`` new ones on top; then ``vocabulary`` is how many of its most frequent tokens are kept, and the
-    other text sizes are its own. Without it, the text tower is CLIP's, from scratch.
+    other text sizes are its own. Without it, the text tower is CLIP's, from scratch. ``patches``: how many numbers a
+    part of a photograph gets for the re-ranking, 0 for a checkpoint that does not re-rank.
     """
 
     image_height: int = 80
@@ -37,6 +38,7 @@ class ModelRecipe:
     vocabulary: int = 4096
     context: int = 77
     dimension: int = 256
+    patches: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,11 @@ class OptimizerRecipe:
     it is there to be compared with. ``coarse_share``: for that share of the steps the photographs have three quarters
     of their size, at half the cost. ``micro_batch``: so many photographs are embedded at once, 0 for the whole batch.
     ``layer_decay``: each layer down, the learning rate is multiplied by it. ``freeze``: ``image`` or ``text``, a tower
-    that keeps its weights, whose embeddings are computed once (locked tuning: Zhai et al. 2022). ``patience``: epochs
+    that keeps its weights, whose embeddings are computed once (locked tuning: Zhai et al. 2022). ``lora_rank``: learn
+    only matrices of that rank beside those of the attention, 0 for all weights. ``patience``: epochs
     without a better validation after which the run ends, 0 for never. ``wise_ft``: mix the weights with those of the
-    base, in the proportion that validates best (Wortsman et al. 2022).
+    base, in the proportion that validates best (Wortsman et al. 2022). ``head_steps``: of training the heads of the
+    re-ranking, when all else is done.
     """
 
     batch_size: int = 512
@@ -79,8 +83,10 @@ class OptimizerRecipe:
     micro_batch: int = 0
     layer_decay: float = 1.0
     freeze: str = ""
+    lora_rank: int = 0
     patience: int = 0
     wise_ft: bool = False
+    head_steps: int = 800
     ema_decay: float = 0.99
     attribute_weight: float = 0.5
     seed: int = 7

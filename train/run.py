@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -21,6 +22,7 @@ from train import parallel
 from train.augment import Variation, augment, draw_variation
 from train.cores import Cores
 from train.gradcache import backward_in_chunks
+from train.lora import adapt
 from train.loss import MAX_LOGIT_SCALE, contrastive_loss, same_key, sigmoid_loss
 from train.pairs import Pairs
 from train.recipe import Recipe
@@ -66,6 +68,8 @@ class Run:
         self.recipe, self.towers, self.pairs = recipe, towers, pairs
         self.model, self.device = towers.model, towers.device
         self.texts = write_texts(pairs, recipe.data, choices.seed)
+        if choices.lora_rank:
+            adapt(self.model, choices.lora_rank)
         towers.prepare(pairs, self.texts.texts, choices.freeze, out / "states")
         self.bias = nn.Parameter(torch.tensor(SIGMOID_BIAS, device=self.device))
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(choices.ema_decay))  # type: ignore[no-untyped-call]
@@ -107,14 +111,18 @@ class Run:
         self.model.train()
         for number in range(self.steps_per_epoch):
             started = time.perf_counter()
-            if self._cores:
-                torch.set_num_threads(self._cores.idle())
+            self.use_idle_cores()
             rows = np.sort(order[number * choices.batch_size : (number + 1) * choices.batch_size])
             loss = self._one_step(self._batch(rows, rng))
             rate = len(rows) / (time.perf_counter() - started)
             progress = self.epoch + (number + 1) / self.steps_per_epoch
             yield Progress(progress, self.step, self.steps, loss, self.temperature, rate)
         self.epoch += 1
+
+    def use_idle_cores(self) -> None:
+        """Let the next step take as many cores as nobody else needs, unless a number was given."""
+        if self._cores:
+            torch.set_num_threads(self._cores.idle())
 
     def _batch(self, rows: Any, rng: np.random.Generator) -> _Batch:
         """Choose texts and variations for a batch, and take this process's share of it."""
@@ -218,11 +226,19 @@ class Run:
 
 def marks_of(pairs: Pairs, images: Any, texts: Any) -> dict[str, float]:
     """Return Recall@1, Recall@10 (hit) and MRR for unit rows of photographs and captions of ``pairs``."""
-    keys = {key: np.array([i for i, k in enumerate(pairs.keys) if k == key]) for key in dict.fromkeys(pairs.keys)}
-    ranks = ranks_of_relevant(texts @ images.T, [keys[key] for key in pairs.keys])
+    ranks = ranks_of_relevant(texts @ images.T, relevant_of(pairs))
     return {
         "gallery": len(pairs),
         "recall@1": float(hit_at(ranks, 1).mean()),
         "recall@10": float(hit_at(ranks, 10).mean()),
         "mrr": float(reciprocal_rank(ranks).mean()),
     }
+
+
+def relevant_of(pairs: Pairs) -> list[npt.NDArray[np.int64]]:
+    """Return, for each item's caption, the rows of the items that it describes equally well."""
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(pairs.keys))}
+    members: list[list[int]] = [[] for _ in numbers]
+    for row, key in enumerate(pairs.keys):
+        members[numbers[key]].append(row)
+    return [np.array(members[numbers[key]]) for key in pairs.keys]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from transformers import AutoModel, AutoTokenizer, BertModel
 
 from engine.checkpoint import BICUBIC, CLIP_MEAN, CLIP_STD, Checkpoint, Preprocessing, find_checkpoint
 from engine.encoder import native_bfloat16
+from engine.token_heads import cells_of
 from train.frozen import TokenStates, extend, freeze, pooled
 from train.model import build_model
 from train.pairs import Pairs
@@ -81,13 +82,39 @@ class Towers:
         output = self.model.text_projection(torch.cat(parts))
         return F.normalize(output.float(), dim=-1)[torch.from_numpy(np.argsort(order)).to(self.device)]
 
-    def embed_images(self, model: Any, pixels: Any) -> Tensor:
-        """Return unit rows (n, d) for uint8 pixels (n, height, width, 3), as ``model`` sees them without variation."""
-        rows = []
+    @property
+    def word_layer(self) -> int:
+        """Whose states stand for the words, counted from the end: the last frozen layer's, or the last one's."""
+        return -1 - self._new_layers if isinstance(self.model.text_model, BertModel) else -1
+
+    def cells(self, model: Any, photographs: Tensor) -> Tensor:
+        """Return the cells (n, p, width) of the last feature maps for photographs (n, 3, h, w) in [0, 255]."""
+        with autocast(self.device):
+            return cells_of(model.vision_model(pixel_values=self._normalised(photographs))).float()
+
+    def word_states(self, model: Any, rows: Any, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return token states (k, l, width) of some prepared ``texts``, and which tokens are there, bool (k, l)."""
+        if self._states is not None:
+            states, there = self._states.batch(rows)
+            return states.to(self.device), there.to(self.device)
+        return self.states_of(model, [texts[row] for row in rows.tolist()])
+
+    def states_of(self, model: Any, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return the same for any texts."""
+        batch = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt").to(self.device)
+        with autocast(self.device):
+            output = model.text_model(**batch, output_hidden_states=True)
+        return output.hidden_states[self.word_layer].float(), batch["attention_mask"].bool()
+
+    def photographs(self, pixels: Any) -> Iterator[Tensor]:
+        """Yield uint8 pixels (n, height, width, 3) in chunks, as float32 (k, 3, height, width) in [0, 255]."""
         for start in range(0, len(pixels), IMAGE_CHUNK):
             values = torch.tensor(np.asarray(pixels[start : start + IMAGE_CHUNK])).to(self.device)
-            rows.append(self._image_rows(model, values.permute(0, 3, 1, 2).float()))
-        return torch.cat(rows)
+            yield values.permute(0, 3, 1, 2).float()
+
+    def embed_images(self, model: Any, pixels: Any) -> Tensor:
+        """Return unit rows (n, d) for uint8 pixels (n, height, width, 3), as ``model`` sees them without variation."""
+        return torch.cat([self._image_rows(model, values) for values in self.photographs(pixels)])
 
     def embed_texts(self, model: Any, texts: Sequence[str]) -> Tensor:
         """Return unit rows (n, d) for any texts."""
@@ -101,10 +128,12 @@ class Towers:
         back = torch.tensor(order, device=self.device).argsort()
         return F.normalize(torch.cat(rows)[back].float(), dim=-1)
 
+    def _normalised(self, values: Tensor) -> Tensor:
+        return ((values - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
+
     def _image_rows(self, model: Any, values: Tensor) -> Tensor:
-        values = ((values - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
         with autocast(self.device):
-            output = model.get_image_features(pixel_values=values).pooler_output
+            output = model.get_image_features(pixel_values=self._normalised(values)).pooler_output
         return F.normalize(output.float(), dim=-1)
 
 

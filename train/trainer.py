@@ -19,10 +19,12 @@ from ingest.sources.source import Source
 from train import parallel
 from train.curves import draw_curves
 from train.export import export_checkpoint, note
+from train.lora import merge
 from train.mix import best_mixture, copy_of
 from train.pairs import Pairs, gather_pairs
 from train.quantize import quantize_image_tower
 from train.recipe import Recipe
+from train.reranker import choose_weight, fit_token_heads
 from train.run import Progress, Run
 from train.towers import open_towers, preprocessing_of
 
@@ -74,15 +76,35 @@ def train(
         alpha = best_mixture(run.average.module, before, lambda: run.examine(validation)[JUDGE])
         marks = run.examine(validation) | {"wise_ft_alpha": alpha}
         report(Progress(run.epoch, run.step, run.steps, math.nan, run.temperature, 0.0, marks))
+    merge(run.average.module)
     folder = out / "checkpoint"
     if parallel.rank() == 0:
-        export_checkpoint(run.average.module, towers.tokenizer, spec, recipe, marks, folder, base)
-        if len(validation):
-            marks_of_kind = quantize_image_tower(run, Checkpoint(folder), learning, validation)
-            note(folder, {"recall@10 by arithmetic of the image tower": marks_of_kind})
+        _export(run, validation, marks, folder, base, report)
         draw_curves(out / LOG, out / "curves.png")
     parallel.leave()
     return folder
+
+
+def _export(
+    run: Run, validation: Pairs, marks: dict[str, float], folder: Path, base: Checkpoint | None, report: Report
+) -> None:
+    """Write the checkpoint, with token heads if the recipe wants them, and in integers where these find as well."""
+    recipe, towers, heads, weight = run.recipe, run.towers, None, 0.0
+    if recipe.model.patches:
+        steps = recipe.optimizer.head_steps
+
+        def tell(step: int, loss: float) -> None:
+            report(Progress(run.epoch, step + 1, steps, loss, run.temperature, 0.0))
+
+        heads = fit_token_heads(run, recipe.model.patches, steps, tell)
+        if len(validation):
+            weight, found = choose_weight(run, heads, validation)
+            marks = marks | found
+    model, spec = run.average.module, towers.preprocessing
+    export_checkpoint(model, towers.tokenizer, spec, recipe, marks, folder, base, heads, weight)
+    if len(validation):
+        by_arithmetic = quantize_image_tower(run, Checkpoint(folder), validation, heads)
+        note(folder, {"recall@10 by arithmetic of the image tower": by_arithmetic})
 
 
 def _epochs(run: Run, learning: Pairs, validation: Pairs, out: Path, report: Report) -> dict[str, float]:

@@ -19,12 +19,14 @@ from engine.cli.options import (
     all_records,
     open_named_store,
     open_with_encoder,
+    reranker_of,
     settings_of,
 )
 from engine.errors import UsageError
 
 if TYPE_CHECKING:
     from engine.records import FieldKind, Item, Rejected, Vector
+    from engine.rerank import Reranker
     from engine.settings import Settings
     from engine.store.protocol import Store
     from eval.harness import Gallery
@@ -54,6 +56,9 @@ def eval_command(
     ground_truth: Annotated[
         Path | None, typer.Option("--ground-truth", help="Instead: {query: {item id: relevance}}, over --collection.")
     ] = None,
+    rerank: Annotated[
+        str, typer.Option(help="With --ground-truth: none, or maxsim, which is then compared with none.")
+    ] = "none",
     out: Annotated[Path, typer.Option(help="Folder for the report and the TREC files.")] = Path("report"),
 ) -> None:
     """Measure Recall@K: ingest the held-out items of PATH, ask every caption, and report with intervals.
@@ -67,7 +72,7 @@ def eval_command(
     except OSError as error:
         raise UsageError(f"--out {out} cannot be made ({error.strerror}): give another folder") from None
     if ground_truth:
-        _examine_truth(ground_truth, settings, out)
+        _examine_truth(ground_truth, settings, reranker_of(rerank) or "none", out)
         return
     if path is None:
         raise UsageError("say what to examine: a PATH with captions, or --ground-truth FILE")
@@ -152,10 +157,10 @@ def _examine_captions(subset: _Subset, everything: Sequence[Item], settings: Set
     write_qrels(out / "qrels.trec", {query.id: {query.item_id: 1.0} for query in examination.asked})
 
 
-def _examine_truth(file: Path, settings: Settings, out: Path) -> None:
+def _examine_truth(file: Path, settings: Settings, reranker: Reranker, out: Path) -> None:
     from engine.passport import check_golden_texts
     from engine.store.protocol import SearchSpec
-    from eval.truth import examine_ground_truth, load_ground_truth
+    from eval.truth import compare_runs, examine_ground_truth, load_ground_truth
 
     truth = load_ground_truth(file)
     opened = open_with_encoder(settings)
@@ -167,13 +172,30 @@ def _examine_truth(file: Path, settings: Settings, out: Path) -> None:
             specs = [SearchSpec(vector, limit=limit, exact=True) for vector in vectors]
             return [[hit.item_id for hit in hits] for hits in store.search_batch(specs)]
 
+        def look_closer(texts: Sequence[str], limit: int) -> list[list[str]]:
+            from engine.search import Page, Query
+            from engine.search import search as answer
+
+            page = Page(limit=limit, exact=True, rerank=reranker)
+            return [[hit.item_id for hit in answer(store, opened.encoder, Query(text), page)] for text in texts]
+
         gallery, uris = _gallery(store)
         examination = examine_ground_truth(truth, search, set(gallery.ids))
+        compared = {}
+        if reranker != "none":
+            towers, examination = examination, examine_ground_truth(truth, look_closer, set(gallery.ids))
+            differences = compare_runs(truth, examination.run, towers.run, len(gallery.ids))
+            compared = {
+                f"{name}, {reranker} against none": f"{one.mean:+.4f}, 95 % {one.low:+.4f} to {one.high:+.4f}, "
+                f"p = {one.p_value:.4f} (paired bootstrap)"
+                for name, one in differences.items()
+            }
         about = {
             "checkpoint": f"{opened.encoder.checkpoint.name} ({opened.encoder.checkpoint.fingerprint[:12]})",
             "ground truth": str(file),
             "collection": f"{settings.store} / {settings.collection}",
             "command": "engine " + " ".join(sys.argv[1:]),
+            **compared,
         }
     _report(out, None, examination, about, uris)
 

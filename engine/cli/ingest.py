@@ -165,7 +165,10 @@ def _create(store: Store, encoder: Encoder, fields: Any) -> None:  # noqa: ANN40
     from engine.store.protocol import CollectionSpec
     from engine.store.schema import CORE_FIELDS
 
-    store.create(CollectionSpec(encoder.checkpoint.dimension, make_passport(encoder), {**CORE_FIELDS, **fields}))
+    heads = encoder.checkpoint.token_heads
+    patches = heads.dimension if heads else 0
+    passport, every = make_passport(encoder), {**CORE_FIELDS, **fields}
+    store.create(CollectionSpec(encoder.checkpoint.dimension, passport, every, patches))
 
 
 class _Report:

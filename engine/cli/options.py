@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
+
+from engine.errors import UsageError
 
 if TYPE_CHECKING:
     from engine.encoder import Encoder
     from engine.records import FilterJSON, Record
+    from engine.rerank import Reranker
     from engine.settings import Settings
     from engine.store.protocol import Store
 
@@ -86,6 +89,17 @@ def filter_of(where: list[str] | None, json_text: str | None) -> FilterJSON | No
 
     parts = [part for part in (parse_where(where or []), load_filter(json_text) if json_text else None) if part]
     return parts[0] if len(parts) == 1 else {"must": parts}
+
+
+def reranker_of(name: str | None) -> Reranker | None:
+    """Return the re-ranker of a name. Raises: UsageError."""
+    if name is None:
+        return None
+    from engine.rerank import Reranker
+
+    if name not in get_args(Reranker):
+        raise UsageError(f"--rerank {name!r}: choose {' or '.join(get_args(Reranker))}")
+    return cast("Reranker", name)
 
 
 def all_records(store: Store, wanted: FilterJSON | None = None, *, vectors: bool = False) -> Iterator[Record]:

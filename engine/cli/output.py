@@ -79,7 +79,9 @@ def describe(key: str, value: Value) -> str:
 
 def _objects(answer: Answer) -> list[dict[str, Any]]:
     return [
-        {"rank": rank, "id": hit.item_id, "score": round(hit.score, 6), "point_id": hit.id, "payload": hit.payload}
+        {"rank": rank, "id": hit.item_id, "score": round(hit.score, 6)}
+        | ({} if hit.rerank_score is None else {"rerank_score": round(hit.rerank_score, 6)})
+        | {"point_id": hit.id, "payload": hit.payload}
         for rank, hit in enumerate(answer.hits, start=1)
     ]
 

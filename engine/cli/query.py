@@ -19,6 +19,7 @@ from engine.cli.options import (
     WhereOption,
     filter_of,
     open_with_encoder,
+    reranker_of,
     settings_of,
 )
 
@@ -47,6 +48,9 @@ def query_command(
     min_score: Annotated[float | None, typer.Option(help="Only hits with at least this cosine.")] = None,
     group_by: Annotated[str | None, typer.Option(help="One hit for each value of a field: product_id.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every photograph, without the graph.")] = False,
+    rerank: Annotated[
+        str | None, typer.Option(help="Look at the first hits word by word: maxsim, or none. [default: where it can]")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print hits as one JSON document.")] = False,
     as_jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
@@ -75,7 +79,7 @@ def query_command(
         *("", [_readable(one) for one in unwanted or []], images, like or [], unlike or []),
         *(text_weight, image_weight, like_weight, not_weight),
     )
-    page = Page(filter_of(where, filter), limit, offset, min_score, exact, group_by)
+    page = Page(filter_of(where, filter), limit, offset, min_score, exact, group_by, reranker_of(rerank))
     queries = [replace(query, text=one) for one in _texts(text)]
     opened = open_with_encoder(settings_of(store, collection, model, device))
     with opened.store:

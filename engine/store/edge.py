@@ -25,7 +25,7 @@ from engine.store import edge_files as files
 from engine.store import ranking
 from engine.store.edge_convert import edge_config, edge_filter, field_index, needs_graph, search_params
 from engine.store.edge_owner import ShardOwner
-from engine.store.protocol import VECTOR_NAME, CollectionSpec, Health, SearchSpec
+from engine.store.protocol import PATCHES_NAME, VECTOR_NAME, CollectionSpec, Health, SearchSpec
 from engine.store.schema import (
     check_countable,
     check_fields,
@@ -34,6 +34,7 @@ from engine.store.schema import (
     check_payload,
     check_points,
     check_query,
+    check_words,
     checked_id,
 )
 
@@ -142,6 +143,21 @@ class EdgeStore:
         check_groupable(group_by, self.spec().fields)
         return ranking.groups(self.search, self.facet, spec, group_by, group_size)
 
+    def max_sim(self, spec: SearchSpec, words: Vector) -> dict[str, float]:
+        """Return, by point id, the MaxSim of the hits of ``spec`` with ``words``, unit rows (l, t)."""
+        check_words(words, self.spec().patches)
+        checked, rows = self._checked(spec), np.ascontiguousarray(words, dtype=np.float32)
+        first = _request(checked, checked.offset + checked.limit)
+        request = qe.QueryRequest(
+            limit=first.limit,
+            prefetches=[qe.Prefetch(limit=first.limit, query=first.query, filter=first.filter, params=first.params)],
+            query=qe.Query.Nearest(rows, using=PATCHES_NAME),  # type: ignore[arg-type]
+            with_payload=False,
+            with_vector=False,
+        )
+        with self._owner.reading() as shard:
+            return {str(hit.id): float(hit.score) for hit in shard.query(request)}
+
     def recommend(self, positive: Sequence[str], negative: Sequence[str], spec: SearchSpec) -> list[Hit]:
         """Search from stored points (average strategy); ``spec.vector`` is ignored; the examples are left out."""
         return self.search(ranking.recommendation(self.retrieve, positive, negative, spec))
@@ -168,15 +184,16 @@ class EdgeStore:
             limit=max(limit, 1),
             filter=self._filter(filter),
             with_payload=True,
-            with_vector=vectors,
+            with_vector=[VECTOR_NAME] if vectors else False,
         )
         with self._owner.reading() as shard:
             found, following = shard.scroll(request)
         return [_record(each) for each in found], None if following is None else str(following)
 
-    def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
+    def retrieve(self, ids: Sequence[str], *, vectors: bool = False, patches: bool = False) -> list[Record]:
         """Return the points that exist, in the order of ``ids``."""
-        found = {record.id: record for record in self._retrieve(list(dict.fromkeys(ids)), vectors=vectors)}
+        names = [VECTOR_NAME] * vectors + [PATCHES_NAME] * (patches and bool(self.spec().patches))
+        found = {record.id: record for record in self._retrieve(list(dict.fromkeys(ids)), names=names)}
         return [found[key] for key in map(checked_id, ids) if key in found]
 
     def count(self, filter: FilterJSON | None = None) -> int:
@@ -191,7 +208,7 @@ class EdgeStore:
         """Make searching fast, by codes or by a graph, and drop what was deleted; no other thread runs meanwhile."""
         with self._owner.writing(2 * files.disk_bytes(self._owner.opened_path())) as shard:
             if needs_graph(self.count(), self.spec().dimension) and not files.has_graph(self._owner.path):
-                shard = self._owner.reconfigure(edge_config(self.spec().dimension, graph=True))
+                shard = self._owner.reconfigure(edge_config(self.spec().dimension, self.spec().patches, graph=True))
             shard.optimize()
             self.flush()  # the old segments stay on the disk until then
 
@@ -234,38 +251,40 @@ class EdgeStore:
         return self._query([(spec, limit)])[0]
 
     def _query(self, wanted: Sequence[tuple[SearchSpec, int]]) -> list[list[Hit]]:
-        requests = []
-        for spec, limit in wanted:
-            vector: Any = np.ascontiguousarray(spec.vector, dtype=np.float32)
-            requests.append(
-                qe.QueryRequest(
-                    limit=limit,
-                    query=qe.Query.Nearest(vector, using=VECTOR_NAME),
-                    filter=edge_filter(spec.filter),
-                    score_threshold=spec.min_score,
-                    params=search_params(spec.exact),
-                    with_payload=True,
-                    with_vector=False,
-                )
-            )
+        requests = [_request(spec, limit) for spec, limit in wanted]
         with self._owner.reading() as shard:
             answers = shard.query_batch(qe.QueryBatchRequest(requests)) if requests else []
         return [[Hit(str(hit.id), hit.score, hit.payload or {}) for hit in answer] for answer in answers]
 
-    def _retrieve(self, ids: Sequence[str], *, payload: bool = True, vectors: bool = False) -> list[Record]:
+    def _retrieve(self, ids: Sequence[str], *, payload: bool = True, names: Sequence[str] = ()) -> list[Record]:
         keys: list[int | uuid.UUID | str] = [checked_id(id) for id in ids]
         with self._owner.reading() as shard:
-            return [_record(each) for each in shard.retrieve(keys, payload, [VECTOR_NAME] if vectors else False)]
+            return [_record(each) for each in shard.retrieve(keys, payload, list(names) or False)]
 
 
 def _point(point: Point) -> qe.Point:
     row: Any = point.vector
     buffer: Any = memoryview(row)  # the engine reads a buffer three times as fast as an array
-    return qe.Point(point.id, {VECTOR_NAME: buffer}, dict(point.payload))
+    patches: Any = {} if point.patches is None else {PATCHES_NAME: point.patches}
+    return qe.Point(point.id, {VECTOR_NAME: buffer, **patches}, dict(point.payload))
+
+
+def _request(spec: SearchSpec, limit: int) -> qe.QueryRequest:
+    vector: Any = np.ascontiguousarray(spec.vector, dtype=np.float32)
+    return qe.QueryRequest(
+        limit=limit,
+        query=qe.Query.Nearest(vector, using=VECTOR_NAME),
+        filter=edge_filter(spec.filter),
+        score_threshold=spec.min_score,
+        params=search_params(spec.exact),
+        with_payload=True,
+        with_vector=False,
+    )
 
 
 def _record(found: Any) -> Record:  # noqa: ANN401 - qdrant_edge has no types
-    vector: Vector | None = None
-    if found.vector is not None:
-        vector = np.asarray(found.vector[VECTOR_NAME], dtype=np.float32)
-    return Record(str(found.id), found.payload, vector)
+    vector, patches = (
+        np.asarray(found.vector[name], dtype=np.float32) if found.vector and name in found.vector else None
+        for name in (VECTOR_NAME, PATCHES_NAME)
+    )
+    return Record(str(found.id), found.payload, vector, patches)

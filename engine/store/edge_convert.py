@@ -13,7 +13,7 @@ import qdrant_edge as qe
 
 from engine.errors import FilterError
 from engine.records import FieldKind, FilterJSON
-from engine.store.protocol import VECTOR_NAME
+from engine.store.protocol import PATCHES_NAME, VECTOR_NAME
 
 # int8 codes, a graph with m=32, and rescoring twice as many candidates beat a float graph with m=16 on recall,
 # latency and building time alike.
@@ -31,16 +31,28 @@ CODES_FROM_KB = 20_000
 OVERSAMPLING = 2.0
 
 
-def edge_config(dimension: int, *, graph: bool = False) -> qe.EdgeConfig:
+def edge_config(dimension: int, patches: int, *, graph: bool = False) -> qe.EdgeConfig:
     """Return the configuration of a shard with one vector, its codes in memory, with a ``graph`` or without.
+
+    ``patches``: their dimension, 0 for none; they have no graph, half precision, and stay on the disk until asked for.
 
     Codes that are only mapped would be read page by page at every opening: seconds on a slow disk, instead of 20 ms.
     """
     codes = qe.ScalarQuantizationConfig(qe.ScalarType.Int8, quantile=0.99, memory=qe.Memory.Pinned)
+    vectors = {
+        VECTOR_NAME: qe.EdgeVectorParams(size=dimension, distance=qe.Distance.Cosine, quantization_config=codes)
+    }
+    if patches:
+        vectors[PATCHES_NAME] = qe.EdgeVectorParams(
+            size=patches,
+            distance=qe.Distance.Cosine,
+            multivector_config=qe.MultiVectorConfig(qe.MultiVectorComparator.MaxSim),
+            hnsw_config=qe.HnswIndexConfig(m=0, ef_construct=100, full_scan_threshold=FULL_SCAN_BELOW_KB),
+            datatype=qe.VectorStorageDatatype.Float16,
+            memory=qe.Memory.Cold,
+        )
     return qe.EdgeConfig(
-        vectors={
-            VECTOR_NAME: qe.EdgeVectorParams(size=dimension, distance=qe.Distance.Cosine, quantization_config=codes)
-        },
+        vectors=vectors,
         hnsw_config=qe.HnswIndexConfig(
             m=HNSW_M if graph else 0, ef_construct=HNSW_EF_CONSTRUCT, full_scan_threshold=FULL_SCAN_BELOW_KB
         ),

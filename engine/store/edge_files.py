@@ -78,6 +78,7 @@ def write_spec(path: Path, spec: CollectionSpec, points: int) -> None:
     content = {
         "schema_version": SCHEMA_VERSION,
         "dimension": spec.dimension,
+        "patches": spec.patches,
         "points": points,
         "fields": dict(spec.fields),
         "passport": dict(spec.passport),
@@ -99,7 +100,9 @@ def read_spec(path: Path) -> tuple[CollectionSpec, int]:
         kinds: dict[str, FieldKind] = content["fields"]
         if not set(kinds.values()) <= set(get_args(FieldKind)):
             raise ValueError("unknown kinds of fields")
-        spec = CollectionSpec(int(content["dimension"]), dict(content["passport"]), dict(kinds))
+        spec = CollectionSpec(
+            int(content["dimension"]), dict(content["passport"]), dict(kinds), int(content.get("patches", 0))
+        )
         points = int(content["points"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreCorrupt(f"cannot read {file}: {error!r}; {rebuild(path.parent)}") from error

@@ -110,7 +110,7 @@ def make_generation(folder: Path, collection: str, spec: CollectionSpec, min_fre
     try:
         files.check_space(home, 64 * 2**20, min_free)
         with translated(part):
-            shard = qe.EdgeShard.create(str(part), edge_config(spec.dimension))
+            shard = qe.EdgeShard.create(str(part), edge_config(spec.dimension, spec.patches))
             for name, kind in spec.fields.items():
                 shard.update(qe.UpdateOperation.create_field_index(name, field_index(kind)))
             shard.flush()

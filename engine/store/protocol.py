@@ -1,7 +1,7 @@
 """What the rest of the code may ask of a store: the seam between Qdrant Edge and a Qdrant server.
 
 Filters are Qdrant's REST JSON (`engine.filters` makes and checks them). Ids are UUID strings. Vectors are float32 of
-shape (d,), of unit length, stored under the name ``image``.
+shape (d,), of unit length, stored under the name ``image``; beside each may lie several smaller ones, ``patches``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from engine.records import FieldKind, FilterJSON, Hit, Point, Record, Value, Vector
 
 VECTOR_NAME = "image"
+PATCHES_NAME = "patches"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +21,13 @@ class CollectionSpec:
     """What a collection is made with, once: its dimension, its passport, and the fields that can be filtered.
 
     ``passport`` is the JSON-ready dictionary of `engine.passport`; the store keeps it and gives it back, no more.
+    ``patches`` is the dimension of each row of a point's patches, 0 where points have none.
     """
 
     dimension: int
     passport: Mapping[str, Any]
     fields: Mapping[str, FieldKind] = field(default_factory=dict)
+    patches: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,12 @@ class Store(Protocol):
     def search_groups(self, spec: SearchSpec, group_by: str, group_size: int = 1) -> list[list[Hit]]:
         """Return ``spec.limit`` groups of hits that share the field ``group_by``, each best first."""
 
+    def max_sim(self, spec: SearchSpec, words: Vector) -> dict[str, float]:
+        """Return, by point id, the MaxSim of the hits of ``spec`` with ``words``, unit rows (l, t).
+
+        That is the sum over the words of the cosine with the best of the point's patches (ColBERT's late interaction).
+        """
+
     def recommend(self, positive: Sequence[str], negative: Sequence[str], spec: SearchSpec) -> list[Hit]:
         """Search from stored points (average strategy); ``spec.vector`` is ignored; the examples are left out."""
 
@@ -105,7 +114,7 @@ class Store(Protocol):
     ) -> tuple[list[Record], str | None]:
         """Page through points in id order; the second value is the next page's cursor, None at the end."""
 
-    def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
+    def retrieve(self, ids: Sequence[str], *, vectors: bool = False, patches: bool = False) -> list[Record]:
         """Return the points that exist, in the order of ``ids``."""
 
     def count(self, filter: FilterJSON | None = None) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 
 from engine.errors import FilterError, StoreError, UsageError
 from engine.filters import check_filter
-from engine.records import FieldKind, Point, Value, point_id
+from engine.records import FieldKind, Point, Value, Vector, point_id
 from engine.store.protocol import CollectionSpec, SearchSpec
 
 SCHEMA_VERSION = 1
@@ -68,6 +68,7 @@ def check_points(points: Sequence[Point], spec: CollectionSpec) -> None:
     """
     for point in points:
         _check_shape(point.vector, spec.dimension, point)
+        _check_patches(point.patches, spec.patches, point)
         check_payload(point.id, point.payload, spec.fields)
     _check_lengths(points)
 
@@ -101,7 +102,7 @@ def with_core_fields(spec: CollectionSpec) -> CollectionSpec:
     if type(spec.dimension) is not int or spec.dimension < 1:
         raise StoreError(f"a collection needs a dimension of at least 1, not {spec.dimension!r}")
     check_fields(spec.fields, CORE_FIELDS)
-    return CollectionSpec(spec.dimension, dict(spec.passport), {**CORE_FIELDS, **spec.fields})
+    return CollectionSpec(spec.dimension, dict(spec.passport), {**CORE_FIELDS, **spec.fields}, spec.patches)
 
 
 def check_fields(new: Mapping[str, FieldKind], existing: Mapping[str, FieldKind]) -> dict[str, FieldKind]:
@@ -158,6 +159,18 @@ def check_query(spec: SearchSpec, dimension: int) -> None:
         raise StoreError(f"the offset of a search cannot be {spec.offset}")
 
 
+def check_words(words: Vector, dimension: int) -> None:
+    """Let a late interaction pass only when its words fit the collection's patches.
+
+    Raises:
+        StoreError: a wrong shape, or a collection without patches.
+    """
+    if not dimension:
+        raise StoreError("the collection has no patches to look at: ingest anew with a checkpoint that makes them")
+    if np.ndim(words) != 2 or len(words) == 0 or np.shape(words)[1] != dimension:
+        raise StoreError(f"the words have the shape {np.shape(words)}, the collection needs (l, {dimension})")
+
+
 def check_countable(key: str, fields: Mapping[str, FieldKind]) -> None:
     """Let a facet pass only on a field whose values Qdrant can count. Raises: FilterError."""
     check_filter({"must": [{"is_empty": {"key": key}}]}, fields)
@@ -181,6 +194,19 @@ def _check_shape(vector: object, dimension: int, point: Point) -> None:
     if vector.shape != (dimension,):
         name = _item(point.id, point.payload)
         raise StoreError(f"{name}: its vector has the shape {vector.shape}, the collection ({dimension},)")
+
+
+def _check_patches(patches: object, dimension: int, point: Point) -> None:
+    if patches is None and not dimension:
+        return
+    fits = isinstance(patches, np.ndarray) and patches.dtype == np.float32 and patches.ndim == 2 and len(patches)
+    if not (isinstance(patches, np.ndarray) and fits and patches.shape[1] == dimension):
+        shape = getattr(patches, "shape", None)
+        raise StoreError(
+            f"{_item(point.id, point.payload)}: its patches have the shape {shape}, the collection (p, {dimension})"
+        )
+    if not np.isfinite(patches).all():
+        raise StoreError(f"{_item(point.id, point.payload)}: its patches are not finite")
 
 
 def _check_lengths(points: Sequence[Point]) -> None:

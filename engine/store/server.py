@@ -14,9 +14,9 @@ from qdrant_client import QdrantClient, models
 
 from engine.errors import FilterError, StoreError, StoreMissing, StoreUnavailable, UsageError
 from engine.filters import check_filter
-from engine.records import FieldKind, FilterJSON, Hit, Point, Record, Value
+from engine.records import FieldKind, FilterJSON, Hit, Point, Record, Value, Vector
 from engine.store import ranking
-from engine.store.protocol import VECTOR_NAME, CollectionSpec, Health, SearchSpec
+from engine.store.protocol import PATCHES_NAME, VECTOR_NAME, CollectionSpec, Health, SearchSpec
 from engine.store.schema import (
     check_countable,
     check_groupable,
@@ -24,11 +24,12 @@ from engine.store.schema import (
     check_payload,
     check_points,
     check_query,
+    check_words,
     checked_id,
 )
 from engine.store.server_calls import RETRY_FOR_S, Caller
 from engine.store.server_collection import ServerCollection
-from engine.store.server_convert import to_hits, to_point, to_query, to_record
+from engine.store.server_convert import to_hits, to_max_sim, to_point, to_query, to_record
 
 BATCH = 256
 IDS_BATCH = 1000
@@ -135,6 +136,13 @@ class ServerStore:
         self._fresh(lambda: check_groupable(group_by, self.spec().fields))
         return ranking.groups(self.search, self.facet, spec, group_by, group_size)
 
+    def max_sim(self, spec: SearchSpec, words: Vector) -> dict[str, float]:
+        """Return, by point id, the MaxSim of the hits of ``spec`` with ``words``, unit rows (l, t)."""
+        check_words(words, self.spec().patches)
+        request = to_max_sim(self._checked(spec), words, with_params=not self._home.local)
+        (answer,) = self._on(partial(self._client.query_batch_points, requests=[request]))
+        return {str(hit.id): hit.score for hit in answer.points}
+
     def recommend(self, positive: Sequence[str], negative: Sequence[str], spec: SearchSpec) -> list[Hit]:
         """Search from stored points (average strategy); ``spec.vector`` is ignored; the examples are left out."""
         return self.search(ranking.recommendation(self.retrieve, positive, negative, spec))
@@ -167,10 +175,11 @@ class ServerStore:
         )
         return [to_record(each) for each in found], None if following is None else str(following)
 
-    def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
+    def retrieve(self, ids: Sequence[str], *, vectors: bool = False, patches: bool = False) -> list[Record]:
         """Return the points that exist, in the order of ``ids``."""
         self.spec()
-        found = {record.id: record for record in self._retrieve(list(dict.fromkeys(ids)), vectors=vectors)}
+        names = [VECTOR_NAME] * vectors + [PATCHES_NAME] * (patches and bool(self.spec().patches))
+        found = {record.id: record for record in self._retrieve(list(dict.fromkeys(ids)), names=names)}
         return [found[key] for key in map(checked_id, ids) if key in found]
 
     def count(self, filter: FilterJSON | None = None) -> int:
@@ -260,7 +269,7 @@ class ServerStore:
         answers = self._on(partial(self._client.query_batch_points, requests=requests))
         return [to_hits(answer) for answer in answers]
 
-    def _retrieve(self, ids: Sequence[str], *, payload: bool = True, vectors: bool = False) -> list[Record]:
+    def _retrieve(self, ids: Sequence[str], *, payload: bool = True, names: Sequence[str] = ()) -> list[Record]:
         found: list[Record] = []
         for batch in _batches([checked_id(id) for id in ids], IDS_BATCH):
             records = self._on(
@@ -268,7 +277,7 @@ class ServerStore:
                     self._client.retrieve,
                     ids=list(batch),
                     with_payload=payload,
-                    with_vectors=[VECTOR_NAME] if vectors else False,
+                    with_vectors=list(names) or False,
                 )
             )
             found += [to_record(each) for each in records]

@@ -16,10 +16,10 @@ from qdrant_client.local.qdrant_local import QdrantLocal
 
 from engine.errors import StoreError, StoreMissing
 from engine.records import FieldKind
-from engine.store.protocol import VECTOR_NAME, CollectionSpec
+from engine.store.protocol import PATCHES_NAME, VECTOR_NAME, CollectionSpec
 from engine.store.schema import SCHEMA_VERSION, check_fields, with_core_fields
 from engine.store.server_calls import Caller
-from engine.store.server_convert import field_index, metadata, vector_params
+from engine.store.server_convert import field_index, metadata, patch_params, vector_params
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,14 @@ class ServerCollection:
         if self.exists():
             return
         spec, real = with_core_fields(spec), f"{self.name}_1"
+        vectors = {VECTOR_NAME: vector_params(spec.dimension)}
+        if spec.patches:
+            vectors[PATCHES_NAME] = patch_params(spec.patches)
         self._clear_unfinished(real)
         self.call(
             lambda: self.client.create_collection(
                 real,
-                vectors_config={VECTOR_NAME: vector_params(spec.dimension)},
+                vectors_config=vectors,
                 metadata=metadata(spec),
                 timeout=self.timeout_s,
             )
@@ -79,7 +82,8 @@ class ServerCollection:
         try:
             size = vectors[VECTOR_NAME].size  # type: ignore[index]
             fields: dict[str, FieldKind] = dict(carried["fields"])
-            found = CollectionSpec(size, dict(carried["passport"]), fields)
+            patches = vectors[PATCHES_NAME].size if PATCHES_NAME in vectors else 0  # type: ignore[index, operator]
+            found = CollectionSpec(size, dict(carried["passport"]), fields, patches)
             written = carried["schema_version"]
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(

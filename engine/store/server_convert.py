@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from qdrant_client import models
 
-from engine.records import FieldKind, Hit, Point, Record, Value
-from engine.store.protocol import VECTOR_NAME, CollectionSpec, SearchSpec
+from engine.records import FieldKind, Hit, Point, Record, Value, Vector
+from engine.store.protocol import PATCHES_NAME, VECTOR_NAME, CollectionSpec, SearchSpec
 from engine.store.schema import SCHEMA_VERSION
 
 _INDEXES: dict[FieldKind, Any] = {
@@ -36,6 +36,18 @@ def vector_params(dimension: int) -> models.VectorParams:
     )
 
 
+def patch_params(dimension: int) -> models.VectorParams:
+    """Return how the server keeps patches: half precision, on the disk, no graph; they are looked at hit by hit."""
+    return models.VectorParams(
+        size=dimension,
+        distance=models.Distance.COSINE,
+        datatype=models.Datatype.FLOAT16,
+        multivector_config=models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM),
+        hnsw_config=models.HnswConfigDiff(m=0),
+        on_disk=True,
+    )
+
+
 def field_index(kind: FieldKind) -> Any:  # noqa: ANN401 - the client has no common type of its index parameters
     """Return the payload index of a field."""
     return _INDEXES[kind]
@@ -48,7 +60,10 @@ def metadata(spec: CollectionSpec) -> dict[str, Any]:
 
 def to_point(point: Point) -> models.PointStruct:
     """Return a point as the server takes it."""
-    return models.PointStruct(id=point.id, vector={VECTOR_NAME: point.vector.tolist()}, payload=dict(point.payload))
+    vectors = {VECTOR_NAME: point.vector.tolist()}
+    if point.patches is not None:
+        vectors[PATCHES_NAME] = point.patches.tolist()
+    return models.PointStruct(id=point.id, vector=vectors, payload=dict(point.payload))
 
 
 def to_query(spec: SearchSpec, limit: int, *, with_params: bool) -> models.QueryRequest:
@@ -64,6 +79,22 @@ def to_query(spec: SearchSpec, limit: int, *, with_params: bool) -> models.Query
     )
 
 
+def to_max_sim(spec: SearchSpec, words: Vector, *, with_params: bool) -> models.QueryRequest:
+    """Return the request that looks at the hits of a search more closely, word by word."""
+    first = to_query(spec, spec.offset + spec.limit, with_params=with_params)
+    prefetch = models.Prefetch(
+        query=first.query,
+        using=first.using,
+        filter=first.filter,
+        params=first.params,
+        score_threshold=first.score_threshold,
+        limit=first.limit,
+    )
+    return models.QueryRequest(
+        prefetch=[prefetch], query=words.tolist(), using=PATCHES_NAME, limit=first.limit, with_payload=False
+    )
+
+
 def to_hits(answer: models.QueryResponse) -> list[Hit]:
     """Return the hits of one answer, in its order."""
     return [Hit(str(hit.id), hit.score, _payload(hit.payload)) for hit in answer.points]
@@ -71,9 +102,12 @@ def to_hits(answer: models.QueryResponse) -> list[Hit]:
 
 def to_record(found: models.Record) -> Record:
     """Return a point as the server gave it back."""
-    vectors: Any = found.vector
-    vector = np.asarray(vectors[VECTOR_NAME], dtype=np.float32) if vectors else None
-    return Record(str(found.id), found.payload, vector)
+    vectors: Any = found.vector or {}
+    vector, patches = (
+        np.asarray(vectors[name], dtype=np.float32) if name in vectors else None
+        for name in (VECTOR_NAME, PATCHES_NAME)
+    )
+    return Record(str(found.id), found.payload, vector, patches)
 
 
 def _search_params(exact: bool) -> models.SearchParams:
