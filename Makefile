@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint bench reproduce clean
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -26,6 +26,10 @@ lint: setup
 
 bench: setup
 	$(BIN)/python bench/run.py $(BENCH)
+
+# The systems side by side; goes on where it stopped. REPRODUCE="--drawings 500" for a quick look.
+reproduce: setup
+	$(BIN)/python bench/reproduce.py $(REPRODUCE)
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

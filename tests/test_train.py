@@ -545,7 +545,7 @@ def test_untrained_attention_over_pooled_embeddings_changes_no_order_and_trainin
     assert rerank(model, texts[0], rows).tolist() == np.argsort(-(rows @ texts[0]), kind="stable").tolist()
     losses: list[float] = []
     keys = [str(n) for n in range(64)]
-    fit(model, rows, texts, keys, epochs=30, batch_size=16, report=lambda step, loss: losses.append(loss))
+    fit(model, rows, texts, keys, steps=120, batch_size=16, report=lambda step, loss: losses.append(loss))
     assert np.mean(losses[-10:]) < np.mean(losses[:10])
 
 

@@ -17,7 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.loss import same_key
+from train.schedule import learning_rate
+from train.towers import autocast
 
+RATE = 3e-4
 Vectors = npt.NDArray[np.float32]
 
 
@@ -53,32 +56,35 @@ def fit(
     texts: Vectors,
     keys: list[str],
     *,
-    epochs: int,
-    batch_size: int = 48,
+    steps: int,
+    batch_size: int = 24,
     seed: int = 7,
     report: Callable[[int, float], Any] = lambda step, loss: None,
 ) -> None:
-    """Train on pairs of unit rows (n, d), all captions of a batch against all photographs; equal ``keys`` match."""
+    """Train on pairs of unit rows (n, d), all captions of a batch against all photographs; equal ``keys`` match.
+
+    A step costs the square of ``batch_size`` passes: few negatives are all that it can afford.
+    """
     torch.manual_seed(seed)
     left, right = torch.from_numpy(images), torch.from_numpy(texts)
-    steps = max(1, epochs * (len(left) // batch_size))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-4, total_steps=steps, pct_start=0.1)
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
     rng = np.random.default_rng(seed)
     model.train()
     for step in range(steps):
         rows = torch.from_numpy(rng.choice(len(left), min(batch_size, len(left)), replace=False))
         count = len(rows)
         pairs = left[rows].repeat_interleave(count, 0), right[rows].repeat(count, 1)
-        logits = model(*pairs).reshape(count, count)  # image by text
+        with autocast("cpu"):
+            logits = model(*pairs).float().reshape(count, count)  # image by text
         targets = same_key([keys[row] for row in rows.tolist()]).float()
         targets = targets / targets.sum(dim=1, keepdim=True)
         loss = (F.cross_entropy(logits, targets) + F.cross_entropy(logits.t(), targets)) / 2
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, steps, RATE, 0.1)
         optimizer.step()
-        schedule.step()
         report(step, float(loss.detach()))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import struct
 import warnings
 from pathlib import Path
@@ -90,6 +91,7 @@ class _Image(nn.Module):
 
 
 def _proto(module: nn.Module, inputs: dict[str, Tensor], shapes: dict[str, Any], outputs: list[str]) -> Any:
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses a torchvision that nobody needs
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of its own deprecations
         program = torch.onnx.export(

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, BertModel
+from transformers.utils.logging import disable_progress_bar
 
 from engine.checkpoint import BICUBIC, CLIP_MEAN, CLIP_STD, Checkpoint, Preprocessing, find_checkpoint
 from engine.encoder import native_bfloat16
@@ -144,6 +145,7 @@ def open_towers(
     recipe: ModelRecipe, base: Checkpoint | None, pairs: Pairs, preprocessing: Preprocessing, device: str, out: Path
 ) -> Towers:
     """Return the towers to train: those of ``base``, or new ones as the recipe describes them."""
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # of reading and writing weights: ours says more
     if base is not None:
         tokenizer = AutoTokenizer.from_pretrained(base.folder, local_files_only=True)
         model = AutoModel.from_pretrained(base.folder, dtype=torch.float32, local_files_only=True)

@@ -1,0 +1,158 @@
+"""The table: the systems side by side on the same held-out captions, with intervals and paired tests.
+
+    python bench/reproduce.py [--work reproduce] [--drawings 3000] [--epochs 12]
+
+On the drawn look-book, and on the catalogue in FASHION_PRODUCTS_DIR where there is one. What is done is kept in the
+folder --work: run it again to go on. Writes table.md and table.png there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from systems import SEED, SYSTEMS, Data, Ranking, rank
+
+from engine.checkpoint import DEFAULT_MODEL, find_checkpoint
+from engine.records import Item
+from eval.bounds import bootstrap_interval, ceiling_hit, chance_hit, paired_bootstrap
+from eval.captions import evened, product_of
+from eval.metrics import hit_at, ranks_of_run, reciprocal_rank
+from ingest.lookbook.draw import draw_lookbook
+
+SMALL = 32
+
+
+def main() -> None:
+    """Train, rank, mark, write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--work", type=Path, default=Path("reproduce"))
+    parser.add_argument("--drawings", type=int, default=3000)
+    parser.add_argument("--epochs", type=int, default=12, help="of each training on the drawings")
+    parser.add_argument("--catalogue-epochs", type=int, default=3)
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    look_book = options.work / "look-book"
+    if not look_book.exists():
+        draw_lookbook(look_book, options.drawings, seed=5)
+    every = [Data(f"drawn look-book, {options.drawings} drawings", look_book, 0.7, options.epochs, 256)]
+    if catalogue := os.environ.get("FASHION_PRODUCTS_DIR"):
+        share, _ = find_checkpoint(DEFAULT_MODEL).trained_split or (
+            0.8,
+            SEED,
+        )  # it is asked only for what it never saw
+        every.append(Data("product catalogue", Path(catalogue), share, options.catalogue_epochs, 512))
+    lines, bars = [], {}
+    for data in every:
+        table, bars[data.name] = examine(data, options.work)
+        lines += table
+    (options.work / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    draw(bars, options.work / "table.png")
+    print("\n".join(lines))
+
+
+def examine(data: Data, work: Path) -> tuple[list[str], list[tuple]]:
+    """Return the Markdown table of one data set, and name, hit@10 and interval of each system for the plot."""
+    home = work / f"runs-{data.folder.name}"
+    home.mkdir(exist_ok=True)
+    items = data.part("test")
+    truths = relevant(items)
+    groups = numbered([product_of(item) for item in items])
+    twins = np.array([len(answers) for answers in truths["caption"]])
+    lines = [
+        f"### {data.name}: {len(items)} held-out captions over {len(items)} photographs",
+        "",
+        f"Chance: hit@10 {chance_hit(len(items), 1, 10):.4f}; ceiling of the strict figures, as captions repeat: "
+        f"hit@1 {ceiling_hit(twins, 1):.3f}, hit@10 {ceiling_hit(twins, 10):.3f}. Trained for {data.epochs} epochs.",
+        "",
+        "| system | hit@1 | hit@5 | hit@10 (95 %) | by product | equal captions | among 32 | against the row above | "
+        "ms a query | training |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    bars, before = [], None
+    for system in SYSTEMS:
+        kept = home / f"{system.name.replace(' ', '-')}.json"
+        if not kept.exists():
+            ranking = rank(system, data, items, home)
+            kept.write_text(json.dumps(asdict(ranking)), encoding="utf-8")
+        ranking = Ranking(**json.loads(kept.read_text(encoding="utf-8")))
+        run = [ranking.run[item.id] for item in items]
+        ranks = {kind: ranks_of_run(run, answers, len(items)) for kind, answers in truths.items()}
+        strict, marks = ranks["photograph"], reciprocal_rank(ranks["photograph"])
+        low, high = bootstrap_interval(hit_at(strict, 10), groups=groups)
+        against = "-"
+        if before is not None:
+            test = paired_bootstrap(marks, before, groups=groups)
+            against = f"MRR {test.mean:+.4f}, p {test.p_value:.3f}"
+        before = marks
+        lines.append(
+            f"| {system.name} | {hit_at(strict, 1).mean():.4f} | {hit_at(strict, 5).mean():.4f} "
+            f"| {hit_at(strict, 10).mean():.4f} ({low:.4f} to {high:.4f}) | {hit_at(ranks['product'], 10).mean():.4f} "
+            f"| {hit_at(ranks['caption'], 10).mean():.4f} | {among_few(run, items):.3f} | {against} "
+            f"| {ranking.latency_ms:.1f} | {ranking.training_s / 60:.1f} min |"
+        )
+        bars.append((system.name, hit_at(strict, 10).mean(), low, high))
+    return [*lines, ""], bars
+
+
+def relevant(items: list[Item]) -> dict[str, list[set[str]]]:
+    """Return, for each notion of a right answer, the ids of the right photographs of each item's caption."""
+    keys = {
+        "photograph": [item.id for item in items],
+        "product": [product_of(item) for item in items],
+        "caption": [evened(item.captions[0]) for item in items],
+    }
+    truths = {}
+    for kind, names in keys.items():
+        members: dict[str, set[str]] = {}
+        for name, item in zip(names, items, strict=True):
+            members.setdefault(name, set()).add(item.id)
+        truths[kind] = [members[name] for name in names]
+    return truths
+
+
+def numbered(names: list[str]) -> np.ndarray:
+    """Return a number for each name, equal for equal ones."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names])
+
+
+def among_few(run: list[list[str]], items: list[Item], seed: int = 42) -> float:
+    """Return hit@5 in random galleries of 32, the protocol of many small projects: it says little, and looks large.
+
+    A photograph beyond the first 100 of the whole gallery counts as last.
+    """
+    order = np.random.default_rng(seed).permutation(len(items))
+    hits = []
+    for start in range(0, len(order) - SMALL + 1, SMALL):
+        group = {items[row].id for row in order[start : start + SMALL]}
+        for row in order[start : start + SMALL]:
+            found = [id for id in run[row] if id in group]
+            hits.append(items[row].id in found[:5])
+    return float(np.mean(hits))
+
+
+def draw(bars: dict[str, list[tuple]], target: Path) -> None:
+    """Draw hit@10 with its interval for every system, one panel a data set."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, len(bars), figsize=(6.5 * len(bars), 3.2), layout="constrained", squeeze=False)
+    for panel, (name, rows) in zip(panels[0], bars.items(), strict=True):
+        values = np.array([row[1] for row in rows])
+        errors = np.abs(np.array([[row[2], row[3]] for row in rows]).T - values)
+        panel.barh([row[0] for row in rows], values, xerr=errors, color="#5b7c99", error_kw={"linewidth": 1})
+        panel.invert_yaxis()
+        panel.set(title=name, xlabel="hit@10, that very photograph")
+    figure.savefig(target, dpi=110)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    main()
