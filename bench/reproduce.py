@@ -36,8 +36,8 @@ def main() -> None:
     parser.add_argument("--catalogue-epochs", type=int, default=3)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    look_book = options.work / "look-book"
-    if not look_book.exists():
+    look_book = options.work / f"look-book-{options.drawings}"
+    if not (look_book / "captions.json").exists():  # which is written last
         draw_lookbook(look_book, options.drawings, seed=5)
     every = [Data(f"drawn look-book, {options.drawings} drawings", look_book, 0.7, options.epochs, 256)]
     if catalogue := os.environ.get("FASHION_PRODUCTS_DIR"):
@@ -57,7 +57,7 @@ def main() -> None:
 
 def examine(data: Data, work: Path) -> tuple[list[str], list[tuple]]:
     """Return the Markdown table of one data set, and name, hit@10 and interval of each system for the plot."""
-    home = work / f"runs-{data.folder.name}"
+    home = work / f"{data.folder.name}-{data.epochs}-epochs"
     home.mkdir(exist_ok=True)
     items = data.part("test")
     truths = relevant(items)
@@ -75,7 +75,8 @@ def examine(data: Data, work: Path) -> tuple[list[str], list[tuple]]:
     ]
     bars, before = [], None
     for system in SYSTEMS:
-        kept = home / f"{system.name.replace(' ', '-')}.json"
+        made = find_checkpoint(system.model).fingerprint[:12] if system.model else "here"
+        kept = home / f"{system.name.replace(' ', '-')}-{made}.json"
         if not kept.exists():
             ranking = rank(system, data, items, home)
             kept.write_text(json.dumps(asdict(ranking)), encoding="utf-8")

@@ -104,10 +104,12 @@ def checkpoint_of(system: System, data: Data, work: Path) -> tuple[Checkpoint, f
     out = work / f"{recipe.optimizer.loss}-{recipe.optimizer.epochs}"
     took = out / "seconds.json"
     if not took.exists():
+        resumed = (out / "last.pt").exists()
         started = time.monotonic()
-        train(recipe, [data.source], out, resume=(out / "last.pt").exists())
-        took.write_text(json.dumps(time.monotonic() - started))
-    return find_checkpoint(str(out / "checkpoint")), float(json.loads(took.read_text()))
+        train(recipe, [data.source], out, resume=resumed)
+        took.write_text(json.dumps(None if resumed else time.monotonic() - started))
+    seconds = json.loads(took.read_text())
+    return find_checkpoint(str(out / "checkpoint")), float("nan") if seconds is None else float(seconds)
 
 
 def rank(system: System, data: Data, items: Sequence[Item], work: Path) -> Ranking:

@@ -36,6 +36,12 @@ class Query:
     unwanted_weight: float = 0.5
 
     @property
+    def is_words(self) -> bool:
+        """Whether the query is a text and nothing else, so that its words may be looked for one by one."""
+        others = self.unwanted or self.images or self.like or self.unlike
+        return bool(self.text.strip()) and not others and self.text_weight > 0
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing is asked for but what a filter says."""
         return not (self.text.strip() or self.unwanted or self.images or self.like or self.unlike)
@@ -66,6 +72,11 @@ def search(store: Store, encoder: Encoder, query: Query, page: Page) -> list[Hit
         StoreError: the store refused.
     """
     _check_numbers(query, page)
+    if page.rerank == "maxsim" and not (query.is_words and store.spec().patches and not page.group_by):
+        raise UsageError(
+            "--rerank maxsim needs a query in words alone, without --group-by, "
+            "and a collection of a checkpoint with token heads"
+        )
     if query.is_empty:
         return browse(store, page)
     vector = embed_query(store, encoder, query)
@@ -76,10 +87,8 @@ def search(store: Store, encoder: Encoder, query: Query, page: Page) -> list[Hit
     if page.group_by:
         return [group[0] for group in store.search_groups(spec, page.group_by)]
     heads = encoder.checkpoint.token_heads
-    if query.text.strip() and page.rerank != "none" and heads and store.spec().patches:
+    if heads and page.rerank != "none" and query.is_words and store.spec().patches:
         return _reranked(store, spec, encoder.encode_words(query.text), heads.weight)
-    if page.rerank == "maxsim":
-        raise UsageError("--rerank maxsim needs words, and a collection that was ingested with token heads")
     return store.search(spec)
 
 
@@ -87,7 +96,10 @@ def _reranked(store: Store, spec: SearchSpec, words: Vector, weight: float) -> l
     """Search for at least the first `DEPTH` hits, put these in a better order, and return the page asked for."""
     last = spec.offset + spec.limit
     hits = store.search(replace(spec, offset=0, limit=max(last, DEPTH)))
-    sums = store.max_sim(replace(spec, offset=0, limit=DEPTH), words)
+    first = [hit.id for hit in hits[:DEPTH]]
+    if not first:
+        return []
+    sums = store.max_sim(SearchSpec(spec.vector, {"must": [{"has_id": first}]}, limit=len(first)), words)
     return by_words(hits, sums, len(words), weight)[spec.offset : last]
 
 

@@ -475,7 +475,7 @@ def test_a_run_ends_when_validation_has_not_risen_for_long(
     drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marks = iter([0.1, 0.3, 0.2, 0.2, 0.9])
-    monkeypatch.setattr(Run, "examine", lambda self, pairs, model=None: {"recall@10": next(marks)})
+    monkeypatch.setattr(Run, "examine", lambda self, pairs: {"recall@10": next(marks)})
     told: list[Progress] = []
     choices = dataclasses.replace(TINY.optimizer, epochs=9, patience=2)
     train(dataclasses.replace(TINY, optimizer=choices), [drawings], tmp_path / "run", threads=1, report=told.append)
@@ -555,7 +555,19 @@ def looking_closer(drawings: Source, tmp_path_factory: pytest.TempPathFactory) -
     sizes = dataclasses.replace(TINY.model, patches=8, vision_widths=(8, 16))
     choices = dataclasses.replace(TINY.optimizer, head_steps=4)
     out = tmp_path_factory.mktemp("heads") / "run"
-    return train(dataclasses.replace(TINY, model=sizes, optimizer=choices), [drawings], out, threads=1)
+    with pytest.MonkeyPatch.context() as patch:  # so small a model gains nothing by them
+        patch.setattr("train.trainer.choose_weight", lambda *_: (0.5, {}))
+        return train(dataclasses.replace(TINY, model=sizes, optimizer=choices), [drawings], out, threads=1)
+
+
+def test_heads_that_help_nobody_are_not_kept(
+    drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.trainer.choose_weight", lambda *_: (0.0, {}))
+    sizes = dataclasses.replace(TINY.model, patches=8)
+    choices = dataclasses.replace(TINY.optimizer, epochs=0, head_steps=1)
+    recipe = dataclasses.replace(TINY, model=sizes, optimizer=choices)
+    assert find_checkpoint(str(train(recipe, [drawings], tmp_path / "run", threads=1))).token_heads is None
 
 
 def test_both_engines_give_the_same_words_and_patches(looking_closer: Path) -> None:
@@ -588,7 +600,10 @@ def test_a_checkpoint_with_heads_has_another_fingerprint_than_without(looking_cl
         _ = find_checkpoint(str(bare)).token_heads
 
 
-def test_heads_can_be_given_to_a_checkpoint_whose_towers_stay_as_they_are(drawings: Source, tmp_path: Path) -> None:
+def test_heads_can_be_given_to_a_checkpoint_whose_towers_stay_as_they_are(
+    drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.trainer.choose_weight", lambda *_: (0.5, {}))
     base = train(TINY, [drawings], tmp_path / "first", threads=1)
     sizes = dataclasses.replace(TINY.model, patches=8)
     later = dataclasses.replace(TINY.optimizer, epochs=0, head_steps=3)
@@ -624,5 +639,26 @@ def test_a_query_looks_closer_at_its_first_hits_and_loses_none(looking_closer: P
         for hit in closer:
             slow = np.mean([max(float(word @ patch) for patch in patches[hit.id]) for word in words])  # type: ignore[union-attr]
             assert hit.rerank_score == pytest.approx(slow, abs=5e-3)
-        with pytest.raises(UsageError, match="needs words"):
+        with pytest.raises(UsageError, match="query in words alone"):
             search(store, encoder, Query(like=[names["3.png"]]), Page(rerank="maxsim"))
+
+
+def test_a_run_is_not_resumed_with_another_recipe(drawings: Source, tmp_path: Path) -> None:
+    one = dataclasses.replace(TINY, optimizer=dataclasses.replace(TINY.optimizer, epochs=1))
+    train(one, [drawings], tmp_path / "run", threads=1)
+    with pytest.raises(UsageError, match="another recipe"):
+        train(TINY, [drawings], tmp_path / "run", threads=1, resume=True)
+
+
+def test_what_a_base_was_trained_on_stays_out_of_the_examination(drawings: Source, tmp_path: Path) -> None:
+    seen = dataclasses.replace(TINY.data, train_share=0.9, split_seed=3)
+    one = dataclasses.replace(TINY.optimizer, epochs=0)
+    base = train(dataclasses.replace(TINY, data=seen, optimizer=one), [drawings], tmp_path / "first", threads=1)
+    folder = train(
+        dataclasses.replace(TINY, optimizer=one),
+        [drawings],
+        tmp_path / "second",
+        base=find_checkpoint(str(base)),
+        threads=1,
+    )
+    assert find_checkpoint(str(folder)).trained_split == (0.9, 3)

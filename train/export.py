@@ -15,6 +15,7 @@ from engine.token_heads import TokenHeads
 from train.onnx_towers import export_towers
 from train.recipe import Recipe
 
+HEADS = ("token_heads.json", "token_heads.safetensors")
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
 
@@ -36,6 +37,8 @@ def export_checkpoint(
     says about its pixels is handed on as it is. ``heads``, and the ``weight`` of their score, are for the re-ranking.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for name in HEADS:  # of an earlier run
+        (folder / name).unlink(missing_ok=True)
     model = model.to("cpu", memory_format=torch.contiguous_format).eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -74,10 +77,10 @@ def _write_heads(heads: TokenHeads, weight: float, folder: Path) -> None:
     with torch.no_grad():
         for parameter in heads.parameters():
             parameter.copy_(parameter.half().float())
-    save_file({name: value.half() for name, value in heads.state_dict().items()}, folder / "token_heads.safetensors")
-    (folder / "token_heads.safetensors").chmod(0o644)
+    save_file({name: value.half() for name, value in heads.state_dict().items()}, folder / HEADS[1])
+    (folder / HEADS[1]).chmod(0o644)
     facts = {"dimension": heads.dimension, "text_layer": heads.text_layer, "weight": weight}
-    _write_json(folder / "token_heads.json", facts)
+    _write_json(folder / HEADS[0], facts)
 
 
 def _write_processor(preprocessing: Preprocessing, folder: Path, base: Checkpoint | None) -> None:

@@ -70,7 +70,7 @@ class TokenStates:
         """Read the states of ``texts`` from the folder ``cache``, or compute them once."""
         ids = tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS)["input_ids"]
         self.starts = np.concatenate([[0], np.cumsum([len(one) for one in ids])])
-        digest = hashlib.sha256(repr((ids, text_model.config.to_dict())).encode()).hexdigest()[:16]
+        digest = _digest(text_model, new_layers, ids)
         path, shape = cache / f"{digest}.states", (int(self.starts[-1]), text_model.config.hidden_size)
         if not path.exists():
             cache.mkdir(parents=True, exist_ok=True)
@@ -112,6 +112,15 @@ class TokenStates:
             padded[place, :length] = self.states[start : start + length]
         there = np.arange(padded.shape[1]) < lengths[:, None]
         return torch.from_numpy(padded).float(), torch.from_numpy(there)
+
+
+def _digest(text_model: Any, new_layers: int, ids: Sequence[list[int]]) -> str:
+    """Return what decides the states: the texts' tokens and the frozen weights, as float16, in which they are kept."""
+    digest = hashlib.sha256(repr(ids).encode())
+    for part in (text_model.embeddings, *text_model.encoder.layer[:-new_layers]):
+        for parameter in part.parameters():
+            digest.update(parameter.detach().half().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def pooled(text_model: Any, new_layers: int, states: Tensor, there: Tensor) -> Tensor:

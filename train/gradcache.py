@@ -26,14 +26,14 @@ def backward_in_chunks(sides: Sequence[Sequence[Embed]], loss_of: Callable[..., 
         loss = loss_of(*(chunks[0]() for chunks in sides))
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
-    states: list[list[Tensor]] = []
+    states: list[list[list[Tensor]]] = []
     leaves: list[Tensor] = []
     with torch.no_grad():
         for chunks in sides:
             rows = []
             states.append([])
             for chunk in chunks:
-                states[-1].append(torch.get_rng_state())
+                states[-1].append(_random_states())
                 rows.append(chunk())
             leaves.append(torch.cat(rows).requires_grad_())
     loss = loss_of(*leaves)
@@ -41,9 +41,24 @@ def backward_in_chunks(sides: Sequence[Sequence[Embed]], loss_of: Callable[..., 
     for chunks, before, leaf in zip(sides, states, leaves, strict=True):
         start = 0
         for chunk, state in zip(chunks, before, strict=True):
-            torch.set_rng_state(state)
+            _set_random_states(state)
             rows_again = chunk()
             if rows_again.requires_grad and leaf.grad is not None:  # a frozen side has none
                 rows_again.backward(leaf.grad[start : start + len(rows_again)])  # type: ignore[no-untyped-call]
             start += len(rows_again)
     return loss.detach()
+
+
+def _random_states() -> list[Tensor]:
+    """Return the states of the generators that dropout may draw from: the CPU's, and the accelerator's."""
+    if torch.cuda.is_available():
+        return [torch.get_rng_state(), torch.cuda.get_rng_state()]
+    if torch.backends.mps.is_available():
+        return [torch.get_rng_state(), torch.mps.get_rng_state()]
+    return [torch.get_rng_state()]
+
+
+def _set_random_states(states: Sequence[Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    for state in states[1:]:
+        (torch.cuda if torch.cuda.is_available() else torch.mps).set_rng_state(state)

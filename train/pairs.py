@@ -163,7 +163,8 @@ def _cached_pixels(
     good = np.load(good_path)
     if not good.any():
         raise SourceError(
-            f"not one of {len(items)} photographs of a part could be decoded: check --data, or give more"
+            f"not one of {len(items)} photographs of a part could be decoded: "
+            "check --data, give more, or lower train_share in the recipe"
         )
     usable = [item for item, keep in zip(items, good.tolist(), strict=True) if keep]
     return usable, np.memmap(path, dtype=np.uint8, mode="r", shape=(len(usable), *shape))

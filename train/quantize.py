@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from engine.checkpoint import Checkpoint
 from engine.token_heads import TokenHeads
 from engine.towers import ImageTower
 from train.onnx_towers import image_proto
 from train.pairs import Pairs
-from train.run import Run, marks_of
+from train.run import marks_of
 
 MAX_LOSS = 0.003
 """Of Recall@10 on validation, that the integers may cost."""
@@ -29,19 +28,17 @@ CALIBRATION = 512
 
 
 def quantize_image_tower(
-    run: Run, checkpoint: Checkpoint, validation: Pairs, heads: TokenHeads | None = None
+    model: Any, checkpoint: Checkpoint, learning: Pairs, validation: Pairs, texts: Any, heads: TokenHeads | None = None
 ) -> dict[str, float]:
     """Replace `image.onnx` by its quantized form if validation finds as well with it.
 
-    Returns: recall@10 on validation by arithmetic, ``float32`` and ``int8``.
+    ``model`` and ``heads``, on the CPU, are those of the checkpoint; ``texts`` unit rows for the captions of
+    ``validation``. Returns recall@10 on validation by arithmetic, ``float32`` and ``int8``.
     """
-    model = run.average.module.eval()
-    with torch.inference_mode():
-        texts = run.towers.embed_texts(model, validation.first_captions()).cpu().numpy()
     path = checkpoint.folder / "image.onnx"
     before = path.read_bytes()
     marks = {"float32": _recall(checkpoint, validation, texts)}
-    _write_quantized(image_proto(model, checkpoint.preprocessing, heads), run.pairs, path)
+    _write_quantized(image_proto(model, checkpoint.preprocessing, heads), learning, path)
     marks["int8"] = _recall(checkpoint, validation, texts)
     if marks["int8"] < marks["float32"] - MAX_LOSS:
         path.write_bytes(before)

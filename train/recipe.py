@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.checkpoint import Checkpoint
 from engine.errors import UsageError
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -121,7 +122,17 @@ def load_recipe(name: str) -> Recipe:
     sections = {"model": ModelRecipe, "data": DataRecipe, "optimizer": OptimizerRecipe}
     _only_known(tables, set(sections), f"{path}")
     parts = {name: _section(kind, tables.get(name, {}), f"{path} [{name}]") for name, kind in sections.items()}
+    if parts["model"].text_base and not parts["model"].text_layers:
+        raise UsageError(f"{path} [model]: text_base is frozen and needs at least one layer on top: text_layers = 1")
     return Recipe(name=path.stem, **parts)
+
+
+def with_split_of(recipe: Recipe, base: Checkpoint | None) -> Recipe:
+    """Return the recipe with the split of its base, if that was trained by one: what it has seen is not held out."""
+    if base is None or base.trained_split is None:
+        return recipe
+    share, seed = base.trained_split
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, train_share=share, split_seed=seed))
 
 
 def _section(kind: type[Any], entries: Any, where: str) -> Any:

@@ -92,8 +92,8 @@ def choose_weight(run: Run, heads: TokenHeads, pairs: Pairs) -> tuple[float, dic
         marks[weight] = {"recall@1": float(hit_at(ranks, 1).mean()), "mrr": float(reciprocal_rank(ranks).mean())}
     best = max(WEIGHTS, key=lambda weight: marks[weight]["mrr"])
     found = {
-        f"{name}, re-ranked" if weight else name: value
-        for weight in (0.0, best)
+        f"{name}, first {DEPTH} {'re-ranked' if weight else 'alone'}": value
+        for weight in dict.fromkeys((0.0, best))
         for name, value in marks[weight].items()
     }
     return best, found

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,6 @@ from train import parallel
 from train.augment import Variation, augment, draw_variation
 from train.cores import Cores
 from train.gradcache import backward_in_chunks
-from train.lora import adapt
 from train.loss import MAX_LOGIT_SCALE, contrastive_loss, same_key, sigmoid_loss
 from train.pairs import Pairs
 from train.recipe import Recipe
@@ -68,9 +68,7 @@ class Run:
         self.recipe, self.towers, self.pairs = recipe, towers, pairs
         self.model, self.device = towers.model, towers.device
         self.texts = write_texts(pairs, recipe.data, choices.seed)
-        if choices.lora_rank:
-            adapt(self.model, choices.lora_rank)
-        towers.prepare(pairs, self.texts.texts, choices.freeze, out / "states")
+        towers.prepare(pairs, self.texts.texts, choices, out / "states")
         self.bias = nn.Parameter(torch.tensor(SIGMOID_BIAS, device=self.device))
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(choices.ema_decay))  # type: ignore[no-untyped-call]
         groups = parameter_groups(self.model, choices.weight_decay, choices.layer_decay)
@@ -196,9 +194,9 @@ class Run:
                 losses.append(contrastive_loss(images, texts, scale, same, known))
         return losses[0] + choices.attribute_weight * losses[1]
 
-    def examine(self, pairs: Pairs, model: Any = None) -> dict[str, float]:
+    def examine(self, pairs: Pairs) -> dict[str, float]:
         """Return Recall@1, Recall@10 (hit) and MRR of the averaged model, captions to photographs of ``pairs``."""
-        model = (self.average.module if model is None else model).eval()
+        model = self.average.module.eval()
         with torch.inference_mode():
             images = self.towers.embed_images(model, pairs.pixels)
             texts = self.towers.embed_texts(model, pairs.first_captions())
@@ -208,10 +206,13 @@ class Run:
         """Return what `restore` needs to go on as if nothing had happened."""
         parts = {"model": self.model, "average": self.average, "optimizer": self.optimizer}
         counters = {name: getattr(self, name) for name in COUNTERS}
-        return {name: part.state_dict() for name, part in parts.items()} | counters | {"bias": self.bias.detach()}
+        others = {"bias": self.bias.detach(), "recipe": json.dumps(asdict(self.recipe))}
+        return {name: part.state_dict() for name, part in parts.items()} | counters | others
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state; raises UsageError where it belongs to another recipe."""
+        if state.get("recipe") != json.dumps(asdict(self.recipe)):
+            raise UsageError("last.pt belongs to another recipe: resume with the one it was started with")
         try:
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
@@ -219,7 +220,7 @@ class Run:
             with torch.no_grad():
                 self.bias.copy_(state["bias"])
         except (KeyError, RuntimeError, ValueError) as error:
-            raise UsageError(f"last.pt belongs to another recipe or data: {str(error).splitlines()[0]}") from error
+            raise UsageError(f"last.pt belongs to other data or another base: {str(error).splitlines()[0]}") from error
         for name in COUNTERS:
             setattr(self, name, state[name])
 

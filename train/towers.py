@@ -11,16 +11,18 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import AutoModel, AutoTokenizer, BertModel
+from transformers import AutoModel, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from engine.checkpoint import BICUBIC, CLIP_MEAN, CLIP_STD, Checkpoint, Preprocessing, find_checkpoint
 from engine.encoder import native_bfloat16
 from engine.token_heads import cells_of
+from train import parallel
 from train.frozen import TokenStates, extend, freeze, pooled
+from train.lora import adapt
 from train.model import build_model
 from train.pairs import Pairs
-from train.recipe import ModelRecipe
+from train.recipe import ModelRecipe, OptimizerRecipe
 from train.tokenizer import train_tokenizer
 
 TEXT_CHUNK = 128
@@ -28,7 +30,10 @@ IMAGE_CHUNK = 256
 
 
 class Towers:
-    """A model to be trained, on its device. ``preprocessing`` says how it wants its pixels."""
+    """A model to be trained, on its device. ``preprocessing`` says how it wants its pixels.
+
+    ``new_layers``: so many of its text tower learn, those below are a frozen sentence encoder's; 0: all learn.
+    """
 
     def __init__(self, model: Any, tokenizer: Any, preprocessing: Preprocessing, new_layers: int, device: str) -> None:
         self.model = model.to(device, memory_format=torch.channels_last)
@@ -41,8 +46,14 @@ class Towers:
         mean, std = torch.tensor(preprocessing.mean) * 255, torch.tensor(preprocessing.std) * 255
         self._mean, self._std = mean.to(device).reshape(3, 1, 1), std.to(device).reshape(3, 1, 1)
 
-    def prepare(self, pairs: Pairs, texts: Sequence[str], frozen: str, cache: Path) -> None:
+    def prepare(self, pairs: Pairs, texts: Sequence[str], choices: OptimizerRecipe, cache: Path) -> None:
         """Freeze what is to keep its weights, and compute once what it makes of every text or photograph."""
+        frozen = choices.freeze
+        if choices.lora_rank:
+            adapt(self.model, choices.lora_rank)
+            self._new_layers = 0  # all layers change
+        if self._new_layers:
+            freeze(self.model.text_model, self._new_layers)
         if frozen:
             side = "vision_model" if frozen == "image" else "text_model"
             parts = [getattr(self.model, side)]
@@ -55,8 +66,7 @@ class Towers:
         elif frozen == "text":
             with torch.inference_mode():
                 self._texts = self.embed_texts(self.model.eval(), texts)
-        elif isinstance(self.model.text_model, BertModel):
-            freeze(self.model.text_model, self._new_layers)
+        if self._new_layers and frozen != "text":
             with autocast(self.device):
                 self._states = TokenStates(self.model.text_model, self.tokenizer, texts, self._new_layers, cache)
 
@@ -86,7 +96,7 @@ class Towers:
     @property
     def word_layer(self) -> int:
         """Whose states stand for the words, counted from the end: the last frozen layer's, or the last one's."""
-        return -1 - self._new_layers if isinstance(self.model.text_model, BertModel) else -1
+        return -1 - self._new_layers
 
     def cells(self, model: Any, photographs: Tensor) -> Tensor:
         """Return the cells (n, p, width) of the last feature maps for photographs (n, 3, h, w) in [0, 255]."""
@@ -146,17 +156,21 @@ def open_towers(
 ) -> Towers:
     """Return the towers to train: those of ``base``, or new ones as the recipe describes them."""
     disable_progress_bar()  # type: ignore[no-untyped-call]  # of reading and writing weights: ours says more
+    new_layers = 0
     if base is not None:
+        new_layers = base.new_text_layers
         tokenizer = AutoTokenizer.from_pretrained(base.folder, local_files_only=True)
         model = AutoModel.from_pretrained(base.folder, dtype=torch.float32, local_files_only=True)
     elif recipe.text_base:
         encoder = find_checkpoint(recipe.text_base)
-        text_model, tokenizer = extend(encoder, recipe.text_layers, recipe.vocabulary, pairs.corpus(), out / "words")
+        new_layers = recipe.text_layers
+        words = out / f"words-{parallel.rank()}"
+        text_model, tokenizer = extend(encoder, new_layers, recipe.vocabulary, pairs.corpus(), words)
         model = build_model(recipe, tokenizer, text_model)
     else:
         tokenizer = train_tokenizer(pairs.corpus(), recipe.vocabulary, recipe.context)
         model = build_model(recipe, tokenizer)
-    return Towers(model, tokenizer, preprocessing, recipe.text_layers, device)
+    return Towers(model, tokenizer, preprocessing, new_layers, device)
 
 
 def preprocessing_of(recipe: ModelRecipe, base: Checkpoint | None) -> Preprocessing:

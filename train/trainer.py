@@ -23,7 +23,7 @@ from train.lora import merge
 from train.mix import best_mixture, copy_of
 from train.pairs import Pairs, gather_pairs
 from train.quantize import quantize_image_tower
-from train.recipe import Recipe
+from train.recipe import Recipe, with_split_of
 from train.reranker import choose_weight, fit_token_heads
 from train.run import Progress, Run
 from train.towers import open_towers, preprocessing_of
@@ -57,6 +57,7 @@ def train(
         UsageError: the run folder is in use, or nothing is there to resume.
     """
     torch.set_num_threads(threads or 1)
+    recipe = with_split_of(recipe, base)
     device = pick_device(torch, device)
     processes = parallel.join(device)
     _check_folder(out, resume)
@@ -71,12 +72,12 @@ def train(
         run = Run(recipe, towers, learning, out, adaptive=threads is None)
     if resume:
         run.restore(torch.load(out / STATE, map_location=run.device, weights_only=True))
-    marks = _epochs(run, learning, validation, out, report)
-    if before is not None and len(validation):
+    marks = _epochs(run, validation, out, report)
+    merge(run.average.module)
+    if before is not None:
         alpha = best_mixture(run.average.module, before, lambda: run.examine(validation)[JUDGE])
         marks = run.examine(validation) | {"wise_ft_alpha": alpha}
         report(Progress(run.epoch, run.step, run.steps, math.nan, run.temperature, 0.0, marks))
-    merge(run.average.module)
     folder = out / "checkpoint"
     if parallel.rank() == 0:
         _export(run, validation, marks, folder, base, report)
@@ -97,20 +98,21 @@ def _export(
             report(Progress(run.epoch, step + 1, steps, loss, run.temperature, 0.0))
 
         heads = fit_token_heads(run, recipe.model.patches, steps, tell)
-        if len(validation):
-            weight, found = choose_weight(run, heads, validation)
-            marks = marks | found
+        weight, found = choose_weight(run, heads, validation)
+        marks = marks | found
+        heads = heads if weight else None  # patches that help nobody need not be kept
     model, spec = run.average.module, towers.preprocessing
+    with torch.inference_mode():
+        texts = towers.embed_texts(model.eval(), validation.first_captions()).cpu().numpy()
     export_checkpoint(model, towers.tokenizer, spec, recipe, marks, folder, base, heads, weight)
-    if len(validation):
-        by_arithmetic = quantize_image_tower(run, Checkpoint(folder), validation, heads)
-        note(folder, {"recall@10 by arithmetic of the image tower": by_arithmetic})
+    by_arithmetic = quantize_image_tower(model, Checkpoint(folder), run.pairs, validation, texts, heads)
+    note(folder, {"recall@10 by arithmetic of the image tower": by_arithmetic})
 
 
-def _epochs(run: Run, learning: Pairs, validation: Pairs, out: Path, report: Report) -> dict[str, float]:
+def _epochs(run: Run, validation: Pairs, out: Path, report: Report) -> dict[str, float]:
     """Train until the last epoch, or until validation has not risen for long; return the marks of what is kept."""
     choices = run.recipe.optimizer
-    marks = run.examine(validation) if run.epoch >= choices.epochs and len(validation) else {}  # resumed when done
+    marks = run.examine(validation) if run.epoch >= choices.epochs else {}  # resumed when all was done
     first = parallel.rank() == 0
     with (out / LOG).open("a", encoding="utf-8") as log:
 
@@ -123,7 +125,7 @@ def _epochs(run: Run, learning: Pairs, validation: Pairs, out: Path, report: Rep
         while run.epoch < choices.epochs and not run.is_exhausted:
             for progress in run.one_epoch():
                 tell(progress)
-            marks = run.examine(validation) if len(validation) else {}
+            marks = run.examine(validation)
             tell(Progress(run.epoch, run.step, run.steps, math.nan, run.temperature, 0.0, marks))
             if run.is_best(marks.get(JUDGE, 0.0)) and choices.patience and first:
                 _save(run.average.module.state_dict(), out / BEST)

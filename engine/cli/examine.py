@@ -74,6 +74,8 @@ def eval_command(
     if ground_truth:
         _examine_truth(ground_truth, settings, reranker_of(rerank) or "none", out)
         return
+    if reranker_of(rerank) == "maxsim":
+        raise UsageError("--rerank is measured with --ground-truth FILE: the other examination is of the towers alone")
     if path is None:
         raise UsageError("say what to examine: a PATH with captions, or --ground-truth FILE")
     from eval.split import split
@@ -87,9 +89,10 @@ def eval_command(
     chosen: Sequence[Item] = everything
     described = part
     if part != "all":
-        share, seed = _split_of(settings, train_share, seed)
+        share, seed, caution = _split_of(settings, train_share, seed)
         chosen = list(split(everything, _part(part), seed, share, by_photograph=by_photograph))
-        described = f"{part} of a split {share:g} to {1 - share:g} with seed {seed}"
+        way = "by photograph (leaks)" if by_photograph else "by product"
+        described = f"{part} of a split {way}, {share:g} to {1 - share:g}, with seed {seed}{caution}"
     chosen = chosen[:limit]
     if not any(item.captions for item in chosen):
         raise UsageError(f"{path}: no captions in the {part} part: nothing to ask (see --caption-column of ingest)")
@@ -100,20 +103,18 @@ def eval_command(
     _examine_captions(_Subset(opened, chosen), everything, settings, described, out)
 
 
-def _split_of(settings: Settings, train_share: float | None, seed: int | None) -> tuple[float, int]:
-    """Return share and seed of the split: as asked, else as the checkpoint was trained, and say where these differ."""
+def _split_of(settings: Settings, train_share: float | None, seed: int | None) -> tuple[float, int, str]:
+    """Return share and seed of the split, as asked, else as the checkpoint was trained; and words if these differ."""
     from engine.checkpoint import find_checkpoint
 
     trained = find_checkpoint(settings.model).trained_split
     share = train_share if train_share is not None else trained[0] if trained else 0.8
     seed = seed if seed is not None else trained[1] if trained else 42
+    caution = ""
     if trained and (share < trained[0] or seed != trained[1]):
-        print(
-            f"careful: {settings.model} was trained on a share of {trained[0]:g} with seed {trained[1]}; "
-            "if on these photographs, it has seen some that it is now asked for",
-            file=sys.stderr,
-        )
-    return share, seed
+        caution = f"; CAREFUL: the checkpoint was trained by {trained[0]:g} and seed {trained[1]}"
+        print(f"{caution[2:]}: if on these photographs, it has seen some that are asked for", file=sys.stderr)
+    return share, seed, caution
 
 
 def _examine_captions(subset: _Subset, everything: Sequence[Item], settings: Settings, part: str, out: Path) -> None:

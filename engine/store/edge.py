@@ -147,7 +147,7 @@ class EdgeStore:
         """Return, by point id, the MaxSim of the hits of ``spec`` with ``words``, unit rows (l, t)."""
         check_words(words, self.spec().patches)
         checked, rows = self._checked(spec), np.ascontiguousarray(words, dtype=np.float32)
-        first = _request(checked, checked.offset + checked.limit)
+        first = _request(checked, checked.limit)
         request = qe.QueryRequest(
             limit=first.limit,
             prefetches=[qe.Prefetch(limit=first.limit, query=first.query, filter=first.filter, params=first.params)],

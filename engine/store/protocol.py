@@ -96,6 +96,7 @@ class Store(Protocol):
         """Return, by point id, the MaxSim of the hits of ``spec`` with ``words``, unit rows (l, t).
 
         That is the sum over the words of the cosine with the best of the point's patches (ColBERT's late interaction).
+        Of ``spec`` count the vector, the filter and the limit.
         """
 
     def recommend(self, positive: Sequence[str], negative: Sequence[str], spec: SearchSpec) -> list[Hit]:

@@ -81,13 +81,12 @@ def to_query(spec: SearchSpec, limit: int, *, with_params: bool) -> models.Query
 
 def to_max_sim(spec: SearchSpec, words: Vector, *, with_params: bool) -> models.QueryRequest:
     """Return the request that looks at the hits of a search more closely, word by word."""
-    first = to_query(spec, spec.offset + spec.limit, with_params=with_params)
+    first = to_query(spec, spec.limit, with_params=with_params)
     prefetch = models.Prefetch(
         query=first.query,
         using=first.using,
         filter=first.filter,
         params=first.params,
-        score_threshold=first.score_threshold,
         limit=first.limit,
     )
     return models.QueryRequest(
