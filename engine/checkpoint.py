@@ -168,18 +168,19 @@ class Checkpoint:
     @cached_property
     def trained_split(self) -> tuple[float, int] | None:
         """Which share of the products training was shown, and by which seed it was chosen; None where nobody says."""
-        data = self._recipe.get("data", {})
+        data = self.recipe.get("data", {})
         share, seed = data.get("train_share"), data.get("split_seed")
         return (float(share), seed) if isinstance(share, int | float) and isinstance(seed, int) else None
 
     @cached_property
     def new_text_layers(self) -> int:
         """How many layers of the text tower were trained on top of a frozen sentence encoder; 0 if there is none."""
-        sizes = self._recipe.get("model", {})
+        sizes = self.recipe.get("model", {})
         return int(sizes.get("text_layers", 0)) if sizes.get("text_base") else 0
 
     @cached_property
-    def _recipe(self) -> dict[str, Any]:
+    def recipe(self) -> dict[str, Any]:
+        """The recipe that it was trained by, as `training.json` keeps it; empty for a checkpoint from elsewhere."""
         path = self.folder / "training.json"
         recipe = _read_json(path).get("recipe", {}) if path.exists() else {}
         return recipe if isinstance(recipe, dict) else {}

@@ -48,6 +48,8 @@ def export_checkpoint(
     _write_processor(preprocessing, folder, base)
     _write_sentence_transformers(folder)
     note(folder, {"recipe": dataclasses.asdict(recipe), "validation": metrics})
+    if base is not None and (base.folder / "training.json").exists():
+        note(folder, {"base": json.loads((base.folder / "training.json").read_text(encoding="utf-8"))})
     if heads is not None:
         _write_heads(heads.to("cpu"), weight, folder)
     export_towers(model, preprocessing, folder, heads)

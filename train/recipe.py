@@ -127,12 +127,18 @@ def load_recipe(name: str) -> Recipe:
     return Recipe(name=path.stem, **parts)
 
 
-def with_split_of(recipe: Recipe, base: Checkpoint | None) -> Recipe:
-    """Return the recipe with the split of its base, if that was trained by one: what it has seen is not held out."""
+def inherit(recipe: Recipe, base: Checkpoint | None) -> Recipe:
+    """Return the recipe with what its base decides: the split, for what it saw is not held out, and what is frozen."""
     if base is None or base.trained_split is None:
         return recipe
     share, seed = base.trained_split
-    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, train_share=share, split_seed=seed))
+    sizes = base.recipe.get("model", {})
+    text_base, layers = str(sizes.get("text_base", "")), base.new_text_layers or recipe.model.text_layers
+    return dataclasses.replace(
+        recipe,
+        data=dataclasses.replace(recipe.data, train_share=share, split_seed=seed),
+        model=dataclasses.replace(recipe.model, text_base=text_base, text_layers=layers),
+    )
 
 
 def _section(kind: type[Any], entries: Any, where: str) -> Any:

@@ -23,7 +23,7 @@ from train.lora import merge
 from train.mix import best_mixture, copy_of
 from train.pairs import Pairs, gather_pairs
 from train.quantize import quantize_image_tower
-from train.recipe import Recipe, with_split_of
+from train.recipe import Recipe, inherit
 from train.reranker import choose_weight, fit_token_heads
 from train.run import Progress, Run
 from train.towers import open_towers, preprocessing_of
@@ -57,7 +57,7 @@ def train(
         UsageError: the run folder is in use, or nothing is there to resume.
     """
     torch.set_num_threads(threads or 1)
-    recipe = with_split_of(recipe, base)
+    recipe = inherit(recipe, base)
     device = pick_device(torch, device)
     processes = parallel.join(device)
     _check_folder(out, resume)
