@@ -247,7 +247,7 @@ def test_a_batch_of_queries_is_a_list_however_short(home: Path) -> None:
 
 
 def test_words_beyond_the_context_are_told_and_broken_bytes_are_survived(home: Path) -> None:
-    result = engine("query", "red " * 200, "--json", "-k", 1, folder=home)
+    result = engine("query", "red " * 600, "--json", "-k", 1, folder=home)
     assert len(hits(result)) == 1
     assert "the rest is left out" in result.stderr
     result = engine("query", os.fsdecode(b"red \xff dress"), "--json", "-k", 1, folder=home)

@@ -47,6 +47,7 @@ def extend(base: Checkpoint, new_layers: int, vocabulary: int, corpus: Iterable[
     config.num_hidden_layers += new_layers
     config.vocab_size = len(kept)
     config.pad_token_id = 0
+    config._name_or_path = ""  # a folder of whoever trains is nobody else's business
     model = BertModel(config)
     weights = {name: value for name, value in old.state_dict().items() if not name.startswith("pooler.")}
     weights["embeddings.word_embeddings.weight"] = weights["embeddings.word_embeddings.weight"][kept]
