@@ -14,14 +14,14 @@ import random
 from pathlib import Path
 
 import numpy as np
+from embedding import embed_photographs
 
 from engine.checkpoint import DEFAULT_MODEL, find_checkpoint
 from engine.encoder import load_encoder
 from engine.records import Item
 from eval.bounds import bootstrap_interval
 from eval.exact import exact_search
-from eval.split import split
-from ingest.decode import decode
+from eval.split import split, split_of
 from ingest.sources.detect import open_source
 
 FIRST = 10
@@ -37,21 +37,17 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=500)
     options = parser.parse_args()
     source, checkpoint = open_source(options.folder), find_checkpoint(options.model)
-    encoder, spec = load_encoder(checkpoint, "cpu"), checkpoint.preprocessing
-    share, seed = checkpoint.trained_split or (0.8, 42)
+    encoder = load_encoder(checkpoint, "cpu")
+    share, seed = split_of(checkpoint)
     everything = [item for item in source.items() if isinstance(item, Item)]
     held_out = list(split(everything, "test", seed, share))
     gallery = held_out if options.gallery == "test" else everything
-    vectors = []
-    for start in range(0, len(gallery), 256):
-        images = [decode(source.read(item), target=spec.shorter_side) for item in gallery[start : start + 256]]
-        vectors.append(encoder.encode_pixels(np.stack([spec.pixels(image) for image in images])))
+    vectors, _ = embed_photographs(encoder, source, gallery)
     wanted = {tuple(str(item.payload.get(field, "")) for field in options.fields) for item in held_out}
     asked = sorted(values for values in wanted if all(values))
     asked = random.Random(42).sample(asked, min(options.queries, len(asked)))
-    found = exact_search(
-        encoder.encode_texts([" ".join(values).lower() for values in asked]), np.concatenate(vectors), top=FIRST
-    )
+    texts = encoder.encode_texts([" ".join(values).lower() for values in asked])
+    found = exact_search(texts, vectors, top=FIRST)
     table = np.array([[str(item.payload.get(field, "")) for field in options.fields] for item in gallery])
     right = table[found.top] == np.array(asked)[:, None, :]  # (queries, 10, fields)
     print(f"{len(asked)} queries over {len(gallery)} photographs, such as {' '.join(asked[0]).lower()!r}")

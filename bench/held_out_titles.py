@@ -16,7 +16,7 @@ from pathlib import Path
 
 from engine.checkpoint import DEFAULT_MODEL, find_checkpoint
 from engine.records import Item
-from eval.split import split
+from eval.split import split, split_of
 from ingest.sources.detect import open_source
 
 
@@ -26,7 +26,7 @@ def main() -> None:
     TRAIN_SHARE is that of the bundled checkpoint unless it is given.
     """
     catalogue, target, count = sys.argv[1], Path(sys.argv[2]), int((sys.argv[3:] or ["2000"])[0])
-    trained = find_checkpoint(DEFAULT_MODEL).trained_split or (0.8, 42)
+    trained = split_of(find_checkpoint(DEFAULT_MODEL))
     share = float(sys.argv[4]) if sys.argv[4:] else trained[0]
     items = [item for item in open_source(Path(catalogue)).items() if isinstance(item, Item)]
     answers: dict[str, dict[str, int]] = defaultdict(dict)

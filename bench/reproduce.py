@@ -15,13 +15,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from systems import SEED, SYSTEMS, Data, Ranking, rank
+from systems import SYSTEMS, Data, Ranking, rank
 
 from engine.checkpoint import DEFAULT_MODEL, find_checkpoint
 from engine.records import Item
 from eval.bounds import bootstrap_interval, ceiling_hit, chance_hit, paired_bootstrap
 from eval.captions import evened, product_of
 from eval.metrics import hit_at, ranks_of_run, reciprocal_rank
+from eval.split import split_of
 from ingest.lookbook.draw import draw_lookbook
 
 SMALL = 32
@@ -41,10 +42,7 @@ def main() -> None:
         draw_lookbook(look_book, options.drawings, seed=5)
     every = [Data(f"drawn look-book, {options.drawings} drawings", look_book, 0.7, options.epochs, 256)]
     if catalogue := os.environ.get("FASHION_PRODUCTS_DIR"):
-        share, _ = find_checkpoint(DEFAULT_MODEL).trained_split or (
-            0.8,
-            SEED,
-        )  # it is asked only for what it never saw
+        share, _ = split_of(find_checkpoint(DEFAULT_MODEL))  # so that the bundled one never saw what it is asked
         every.append(Data("product catalogue", Path(catalogue), share, options.catalogue_epochs, 512))
     lines, bars = [], {}
     for data in every:
@@ -61,7 +59,7 @@ def examine(data: Data, work: Path) -> tuple[list[str], list[tuple]]:
     home.mkdir(exist_ok=True)
     items = data.part("test")
     truths = relevant(items)
-    groups = numbered([product_of(item) for item in items])
+    _, groups = np.unique([product_of(item) for item in items], return_inverse=True)
     twins = np.array([len(answers) for answers in truths["caption"]])
     lines = [
         f"### {data.name}: {len(items)} held-out captions over {len(items)} photographs",
@@ -114,12 +112,6 @@ def relevant(items: list[Item]) -> dict[str, list[set[str]]]:
             members.setdefault(name, set()).add(item.id)
         truths[kind] = [members[name] for name in names]
     return truths
-
-
-def numbered(names: list[str]) -> np.ndarray:
-    """Return a number for each name, equal for equal ones."""
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    return np.array([numbers[name] for name in names])
 
 
 def among_few(run: list[list[str]], items: list[Item], seed: int = 42) -> float:

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from embedding import embed_photographs
 
 from engine.checkpoint import Checkpoint, find_checkpoint
 from engine.encoder import Encoder, load_encoder
 from engine.records import Hit, Item
 from engine.rerank import DEPTH, by_words
 from eval.exact import exact_search
-from eval.split import Part, split
-from ingest.decode import decode
+from eval.split import SEED, Part, split
 from ingest.sources.detect import open_source
 from ingest.sources.source import Source
 from train.cross_attention import PooledAttention, fit, rerank
@@ -27,7 +27,6 @@ from train.recipe import Recipe, load_recipe
 from train.trainer import train
 
 RUN_DEPTH = 100
-SEED = 42
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def rank(system: System, data: Data, items: Sequence[Item], work: Path) -> Ranki
     """Rank the photographs of the test part ``items`` for the first caption of each."""
     checkpoint, training_s = checkpoint_of(system, data, work)
     encoder = load_encoder(checkpoint, "cpu")
-    images, patches = _photographs(encoder, data.source, items)
+    images, patches = embed_photographs(encoder, data.source, items)
     captions = [item.captions[0] for item in items]
     attention = _attention(encoder, data, work) if system.closer == "pooled" else None
     run: dict[str, list[str]] = {}
@@ -139,18 +138,6 @@ def rank(system: System, data: Data, items: Sequence[Item], work: Path) -> Ranki
     return Ranking(run, (time.perf_counter() - started) / len(items) * 1000, training_s)
 
 
-def _photographs(encoder: Encoder, source: Source, items: Sequence[Item]) -> tuple[np.ndarray, np.ndarray | None]:
-    spec = encoder.checkpoint.preprocessing
-    rows, patches = [], []
-    for start in range(0, len(items), 256):
-        chunk = items[start : start + 256]
-        pixels = np.stack([spec.pixels(decode(source.read(item), target=spec.shorter_side)) for item in chunk])
-        found = encoder.encode_photographs(pixels)
-        rows.append(found[0])
-        patches.append(found[1])
-    return np.concatenate(rows), None if patches[0] is None else np.concatenate(patches)
-
-
 def _attention(encoder: Encoder, data: Data, work: Path) -> PooledAttention:
     """Train the attention over pooled embeddings on the training part, once."""
     model, path = PooledAttention(encoder.checkpoint.dimension), work / "pooled-attention.pt"
@@ -158,7 +145,7 @@ def _attention(encoder: Encoder, data: Data, work: Path) -> PooledAttention:
         model.load_state_dict(torch.load(path, weights_only=True))
         return model
     items = data.part("train")[:4000]
-    images, _ = _photographs(encoder, data.source, items)
+    images, _ = embed_photographs(encoder, data.source, items)
     captions = [item.captions[0] for item in items]
     texts = np.concatenate([encoder.encode_texts(captions[i : i + 256]) for i in range(0, len(captions), 256)])
     torch.set_num_threads(1)  # training may have left it at all cores, and this is too small for them

@@ -30,6 +30,8 @@ BICUBIC = 3
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 WEIGHT_SUFFIXES = (".safetensors", ".bin")
+HEAD_FACTS, HEAD_WEIGHTS = "token_heads.json", "token_heads.safetensors"
+"""Of a checkpoint that can look at hits more closely."""
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "tokenizer.model")
 """Of which a checkpoint has at least one."""
 
@@ -158,7 +160,7 @@ class Checkpoint:
         shape = {key: value for key, value in self.config.items() if not key.startswith(("transformers_", "_name"))}
         digest.update(json.dumps(shape, sort_keys=True).encode())
         digest.update(repr(self.preprocessing).encode())
-        heads = [self.folder / "token_heads.safetensors"] if self.token_heads else []
+        heads = [self.folder / HEAD_WEIGHTS] if self.token_heads else []
         for path in [*self.weights, *(self.folder / name for name in TOKENIZER_FILES), *heads]:
             if path.exists():
                 with path.open("rb") as file:
@@ -188,7 +190,7 @@ class Checkpoint:
     @cached_property
     def token_heads(self) -> TokenHeadFacts | None:
         """What `token_heads.json` says; None for a checkpoint that cannot look at hits more closely."""
-        path = self.folder / "token_heads.json"
+        path = self.folder / HEAD_FACTS
         if not path.exists():
             return None
         facts = _read_json(path)

@@ -24,13 +24,18 @@ def by_words(hits: Sequence[Hit], sums: Mapping[str, float], words: int, weight:
     """
     seen = [replace(hit, rerank_score=sums[hit.id] / words) for hit in hits if hit.id in sums]
     others = [hit for hit in hits if hit.id not in sums]
-    first = _standard([hit.score for hit in seen])
-    second = _standard([hit.rerank_score or 0.0 for hit in seen])
+    first, second = standard([hit.score for hit in seen]), standard([hit.rerank_score or 0.0 for hit in seen])
     order = np.argsort(-(first + weight * second), kind="stable")
     return [seen[row] for row in order.tolist()] + others
 
 
-def _standard(scores: Sequence[float]) -> npt.NDArray[np.float64]:
+def standard(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return scores (..., k) brought to mean 0 and deviation 1 along the last axis; equal ones become 0."""
     values = np.asarray(scores, dtype=np.float64)
-    deviation = values.std() if len(values) else 0.0
-    return (values - values.mean()) / deviation if deviation > 0 else np.zeros(len(values))
+    if not values.size:
+        return values
+    deviation = values.std(axis=-1, keepdims=True)
+    found: npt.NDArray[np.float64] = np.divide(
+        values - values.mean(axis=-1, keepdims=True), deviation, out=np.zeros_like(values), where=deviation > 0
+    )
+    return found

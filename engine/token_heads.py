@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.checkpoint import Checkpoint
+from engine.checkpoint import HEAD_WEIGHTS, Checkpoint
 from engine.errors import CheckpointError
 
 
@@ -53,7 +53,7 @@ def load_token_heads(checkpoint: Checkpoint) -> TokenHeads | None:
         return None
     from safetensors.torch import load_file
 
-    path = checkpoint.folder / "token_heads.safetensors"
+    path = checkpoint.folder / HEAD_WEIGHTS
     try:
         weights = {name: value.float() for name, value in load_file(path).items()}
         widths = weights["image.weight"].shape[1], weights["text.weight"].shape[1]

@@ -11,18 +11,20 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
+from engine.checkpoint import Checkpoint
 from engine.errors import UsageError
 from engine.records import Item
 
 Part = Literal["train", "validation", "test"]
+TRAIN_SHARE, SEED = 0.8, 42
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 
 def split(
     items: Iterable[Item],
     part: Part,
-    seed: int = 42,
-    train_share: float = 0.8,
+    seed: int = SEED,
+    train_share: float = TRAIN_SHARE,
     validation_share: float = 0.05,
     *,
     by_photograph: bool = False,
@@ -45,11 +47,16 @@ def split(
             yield item
 
 
-def part_of(group: str, seed: int = 42, train_share: float = 0.8, validation_share: float = 0.05) -> Part:
+def part_of(group: str, seed: int = SEED, train_share: float = TRAIN_SHARE, validation_share: float = 0.05) -> Part:
     """Return the part that a group belongs to; depends on nothing else."""
     if _uniform("test", seed, group) >= train_share:
         return "test"
     return "validation" if _uniform("validation", seed, group) < validation_share else "train"
+
+
+def split_of(checkpoint: Checkpoint) -> tuple[float, int]:
+    """Return train share and seed that a checkpoint was trained by; the usual ones where it does not say."""
+    return checkpoint.trained_split or (TRAIN_SHARE, SEED)
 
 
 def group_of(item: Item) -> str:

@@ -50,6 +50,11 @@ TINY = Recipe(
 )
 
 
+def tiny(**choices: object) -> Recipe:
+    """Return the tiny recipe with other choices of how it learns."""
+    return dataclasses.replace(TINY, optimizer=dataclasses.replace(TINY.optimizer, **choices))
+
+
 @pytest.fixture(scope="session")
 def drawings(tmp_path_factory: pytest.TempPathFactory) -> Source:
     folder = tmp_path_factory.mktemp("train") / "look-book"
@@ -167,7 +172,7 @@ def test_a_run_that_was_stopped_and_resumed_gives_the_same_weights_bit_for_bit(
 
 def test_training_goes_on_from_a_base_checkpoint(drawings: Source, tmp_path: Path) -> None:
     base = train(TINY, [drawings], tmp_path / "first", threads=1)
-    gentle = dataclasses.replace(TINY, optimizer=dataclasses.replace(TINY.optimizer, epochs=1, learning_rate=1e-9))
+    gentle = tiny(epochs=1, learning_rate=1e-9)
     second = train(gentle, [drawings], tmp_path / "second", base=find_checkpoint(str(base)), threads=1)
     texts = ["blue denim jacket"]
     before, after = (load_encoder(find_checkpoint(str(folder))).encode_texts(texts) for folder in (base, second))
@@ -188,7 +193,7 @@ def test_training_never_sees_a_held_out_product(drawings: Source, tmp_path: Path
             read.append(item.id)
             return drawings.read(item)
 
-    one = dataclasses.replace(TINY, optimizer=dataclasses.replace(TINY.optimizer, epochs=1))
+    one = tiny(epochs=1)
     train(one, [Watched()], tmp_path / "run", threads=1)
     held_out = {item.id for item in split((i for i in drawings.items() if isinstance(i, Item)), "test")}
     assert held_out
@@ -228,7 +233,7 @@ def test_a_broken_photograph_is_left_out_of_training(tmp_path: Path) -> None:
     draw_lookbook(folder, count=40, seed=5)
     (next((folder / "images").iterdir())).write_bytes(b"not a photograph")
     Image.new("RGB", (30, 40), "red").save(folder / "images" / "extra.png")
-    one = dataclasses.replace(TINY, optimizer=dataclasses.replace(TINY.optimizer, epochs=1, batch_size=8))
+    one = tiny(epochs=1, batch_size=8)
     assert train(one, [open_source(folder)], tmp_path / "run", threads=1).is_dir()
 
 
@@ -442,14 +447,8 @@ def test_a_frozen_tower_keeps_its_weights_and_the_other_learns(drawings: Source,
     from transformers import AutoModel
 
     base = make_tiny_clip(tmp_path / "clip")
-    locked = dataclasses.replace(TINY.optimizer, epochs=1, freeze=frozen)
-    folder = train(
-        dataclasses.replace(TINY, optimizer=locked),
-        [drawings],
-        tmp_path / "run",
-        base=find_checkpoint(str(base)),
-        threads=1,
-    )
+    recipe, start = tiny(epochs=1, freeze=frozen), find_checkpoint(str(base))
+    folder = train(recipe, [drawings], tmp_path / "run", base=start, threads=1)
     before, after = (AutoModel.from_pretrained(path).state_dict() for path in (base, folder))
     changed = {
         name.partition(".")[0]
@@ -465,8 +464,7 @@ def test_a_frozen_tower_keeps_its_weights_and_the_other_learns(drawings: Source,
 @pytest.mark.parametrize("loss", ["sigmoid", "raw"])
 def test_the_other_losses_train_too(drawings: Source, tmp_path: Path, loss: str) -> None:
     told: list[Progress] = []
-    choices = dataclasses.replace(TINY.optimizer, loss=loss, epochs=2)
-    train(dataclasses.replace(TINY, optimizer=choices), [drawings], tmp_path / "run", threads=1, report=told.append)
+    train(tiny(loss=loss, epochs=2), [drawings], tmp_path / "run", threads=1, report=told.append)
     losses = [progress.loss for progress in told if progress.validation is None]
     assert losses[-1] < losses[0]
 
@@ -477,8 +475,7 @@ def test_a_run_ends_when_validation_has_not_risen_for_long(
     marks = iter([0.1, 0.3, 0.2, 0.2, 0.9])
     monkeypatch.setattr(Run, "examine", lambda self, pairs: {"recall@10": next(marks)})
     told: list[Progress] = []
-    choices = dataclasses.replace(TINY.optimizer, epochs=9, patience=2)
-    train(dataclasses.replace(TINY, optimizer=choices), [drawings], tmp_path / "run", threads=1, report=told.append)
+    train(tiny(epochs=9, patience=2), [drawings], tmp_path / "run", threads=1, report=told.append)
     assert told[-1].epoch == 4
 
 
@@ -512,14 +509,8 @@ def test_low_rank_adaptation_changes_only_queries_and_values_and_leaves_no_trace
     from transformers import AutoModel
 
     base = make_tiny_clip(tmp_path / "clip")
-    choices = dataclasses.replace(TINY.optimizer, epochs=2, lora_rank=2, learning_rate=1e-2)
-    folder = train(
-        dataclasses.replace(TINY, optimizer=choices),
-        [drawings],
-        tmp_path / "run",
-        base=find_checkpoint(str(base)),
-        threads=1,
-    )
+    recipe, start = tiny(epochs=2, lora_rank=2, learning_rate=1e-2), find_checkpoint(str(base))
+    folder = train(recipe, [drawings], tmp_path / "run", base=start, threads=1)
     before, after = (AutoModel.from_pretrained(path).state_dict() for path in (base, folder))
     assert set(before) == set(after)
     changed = {name for name in before if not torch.allclose(before[name], after[name], atol=1e-4, rtol=1e-3)}
@@ -529,7 +520,7 @@ def test_low_rank_adaptation_changes_only_queries_and_values_and_leaves_no_trace
 
 
 def test_towers_can_be_exported_untrained(drawings: Source, tmp_path: Path) -> None:
-    untrained = dataclasses.replace(TINY, optimizer=dataclasses.replace(TINY.optimizer, epochs=0))
+    untrained = tiny(epochs=0)
     folder = train(untrained, [drawings], tmp_path / "run", threads=1)
     assert load_encoder(find_checkpoint(str(folder))).encode_texts(["a red dress"]).shape == (1, 12)
 
@@ -644,7 +635,7 @@ def test_a_query_looks_closer_at_its_first_hits_and_loses_none(looking_closer: P
 
 
 def test_a_run_is_not_resumed_with_another_recipe(drawings: Source, tmp_path: Path) -> None:
-    one = dataclasses.replace(TINY, optimizer=dataclasses.replace(TINY.optimizer, epochs=1))
+    one = tiny(epochs=1)
     train(one, [drawings], tmp_path / "run", threads=1)
     with pytest.raises(UsageError, match="another recipe"):
         train(TINY, [drawings], tmp_path / "run", threads=1, resume=True)

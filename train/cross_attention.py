@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train.loss import same_key
+from train.loss import same_key, softmax_loss
 from train.schedule import learning_rate
 from train.towers import autocast
 
@@ -76,9 +75,7 @@ def fit(
         pairs = left[rows].repeat_interleave(count, 0), right[rows].repeat(count, 1)
         with autocast("cpu"):
             logits = model(*pairs).float().reshape(count, count)  # image by text
-        targets = same_key([keys[row] for row in rows.tolist()]).float()
-        targets = targets / targets.sum(dim=1, keepdim=True)
-        loss = (F.cross_entropy(logits, targets) + F.cross_entropy(logits.t(), targets)) / 2
+        loss = softmax_loss(logits, same_key([keys[row] for row in rows.tolist()]))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 
-from engine.checkpoint import Checkpoint, Preprocessing
+from engine.checkpoint import HEAD_FACTS, HEAD_WEIGHTS, Checkpoint, Preprocessing
 from engine.token_heads import TokenHeads
 from train.onnx_towers import export_towers
 from train.recipe import Recipe
 
-HEADS = ("token_heads.json", "token_heads.safetensors")
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
 
@@ -37,7 +36,7 @@ def export_checkpoint(
     says about its pixels is handed on as it is. ``heads``, and the ``weight`` of their score, are for the re-ranking.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for name in HEADS:  # of an earlier run
+    for name in (HEAD_FACTS, HEAD_WEIGHTS):  # of an earlier run
         (folder / name).unlink(missing_ok=True)
     model = model.to("cpu", memory_format=torch.contiguous_format).eval()
     with torch.no_grad():
@@ -79,10 +78,10 @@ def _write_heads(heads: TokenHeads, weight: float, folder: Path) -> None:
     with torch.no_grad():
         for parameter in heads.parameters():
             parameter.copy_(parameter.half().float())
-    save_file({name: value.half() for name, value in heads.state_dict().items()}, folder / HEADS[1])
-    (folder / HEADS[1]).chmod(0o644)
+    save_file({name: value.half() for name, value in heads.state_dict().items()}, folder / HEAD_WEIGHTS)
+    (folder / HEAD_WEIGHTS).chmod(0o644)
     facts = {"dimension": heads.dimension, "text_layer": heads.text_layer, "weight": weight}
-    _write_json(folder / HEADS[0], facts)
+    _write_json(folder / HEAD_FACTS, facts)
 
 
 def _write_processor(preprocessing: Preprocessing, folder: Path, base: Checkpoint | None) -> None:

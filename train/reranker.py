@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.rerank import DEPTH
+from engine.rerank import DEPTH, standard
 from engine.token_heads import TokenHeads, max_sim
 from eval.metrics import hit_at, ranks_of_relevant, reciprocal_rank
 from train.augment import augment, draw_variation
@@ -26,7 +26,6 @@ from train.towers import autocast
 BATCH = 192
 RATE = 1e-3
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
-TEXTS_AT_ONCE = 32
 
 
 def fit_token_heads(
@@ -83,12 +82,12 @@ def choose_weight(run: Run, heads: TokenHeads, pairs: Pairs) -> tuple[float, dic
         second = np.concatenate(
             [_closer(towers, model, heads, text, patches[row]) for text, row in zip(captions, top, strict=True)]
         )
-    near = np.take_along_axis(first, top, axis=1)
+    near, closer, relevant = standard(np.take_along_axis(first, top, axis=1)), standard(second), relevant_of(pairs)
     marks = {}
     for weight in WEIGHTS:
         scores = np.full_like(first, -np.inf)
-        np.put_along_axis(scores, top, (_standard(near) + weight * _standard(second)).astype(first.dtype), axis=1)
-        ranks = ranks_of_relevant(np.maximum(scores, -1e6), relevant_of(pairs))
+        np.put_along_axis(scores, top, (near + weight * closer).astype(first.dtype), axis=1)
+        ranks = ranks_of_relevant(np.maximum(scores, -1e6), relevant)
         marks[weight] = {"recall@1": float(hit_at(ranks, 1).mean()), "mrr": float(reciprocal_rank(ranks).mean())}
     best = max(WEIGHTS, key=lambda weight: marks[weight]["mrr"])
     found = {
@@ -102,8 +101,3 @@ def choose_weight(run: Run, heads: TokenHeads, pairs: Pairs) -> tuple[float, dic
 def _closer(towers: Any, model: Any, heads: TokenHeads, text: str, patches: Tensor) -> Any:
     states, there = towers.states_of(model, [text])
     return max_sim(patches, heads.words(states), there).float().cpu().numpy()
-
-
-def _standard(scores: Any) -> Any:
-    deviation = scores.std(axis=1, keepdims=True)
-    return (scores - scores.mean(axis=1, keepdims=True)) / np.where(deviation > 0, deviation, 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from train.tokenizer import train_tokenizer
 
 TEXT_CHUNK = 128
 IMAGE_CHUNK = 256
+_SIDES = {"image": ("vision_model", "visual_projection"), "text": ("text_model", "text_projection")}
 
 
 class Towers:
@@ -55,11 +57,8 @@ class Towers:
         if self._new_layers:
             freeze(self.model.text_model, self._new_layers)
         if frozen:
-            side = "vision_model" if frozen == "image" else "text_model"
-            parts = [getattr(self.model, side)]
-            parts += [getattr(self.model, name) for name in (_PROJECTION[frozen],) if hasattr(self.model, name)]
-            for part in parts:
-                part.requires_grad_(False)
+            for name in filter(partial(hasattr, self.model), _SIDES[frozen]):  # SigLIP has no projections
+                getattr(self.model, name).requires_grad_(False)
         if frozen == "image":
             with torch.inference_mode():
                 self._images = self.embed_images(self.model.eval(), pairs.pixels)
@@ -146,9 +145,6 @@ class Towers:
         with autocast(self.device):
             output = model.get_image_features(pixel_values=self._normalised(values)).pooler_output
         return F.normalize(output.float(), dim=-1)
-
-
-_PROJECTION = {"image": "visual_projection", "text": "text_projection"}
 
 
 def open_towers(

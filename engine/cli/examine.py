@@ -106,10 +106,12 @@ def eval_command(
 def _split_of(settings: Settings, train_share: float | None, seed: int | None) -> tuple[float, int, str]:
     """Return share and seed of the split, as asked, else as the checkpoint was trained; and words if these differ."""
     from engine.checkpoint import find_checkpoint
+    from eval.split import split_of
 
-    trained = find_checkpoint(settings.model).trained_split
-    share = train_share if train_share is not None else trained[0] if trained else 0.8
-    seed = seed if seed is not None else trained[1] if trained else 42
+    checkpoint = find_checkpoint(settings.model)
+    trained, usual = checkpoint.trained_split, split_of(checkpoint)
+    share = usual[0] if train_share is None else train_share
+    seed = usual[1] if seed is None else seed
     caution = ""
     if trained and (share < trained[0] or seed != trained[1]):
         caution = f"; CAREFUL: the checkpoint was trained by {trained[0]:g} and seed {trained[1]}"

@@ -36,6 +36,8 @@ from engine.store.schema import (
     check_query,
     check_words,
     checked_id,
+    vector_and_patches,
+    vector_names,
 )
 
 BATCH = 500
@@ -192,7 +194,7 @@ class EdgeStore:
 
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False, patches: bool = False) -> list[Record]:
         """Return the points that exist, in the order of ``ids``."""
-        names = [VECTOR_NAME] * vectors + [PATCHES_NAME] * (patches and bool(self.spec().patches))
+        names = vector_names(self.spec(), vectors=vectors, patches=patches)
         found = {record.id: record for record in self._retrieve(list(dict.fromkeys(ids)), names=names)}
         return [found[key] for key in map(checked_id, ids) if key in found]
 
@@ -283,8 +285,4 @@ def _request(spec: SearchSpec, limit: int) -> qe.QueryRequest:
 
 
 def _record(found: Any) -> Record:  # noqa: ANN401 - qdrant_edge has no types
-    vector, patches = (
-        np.asarray(found.vector[name], dtype=np.float32) if found.vector and name in found.vector else None
-        for name in (VECTOR_NAME, PATCHES_NAME)
-    )
-    return Record(str(found.id), found.payload, vector, patches)
+    return Record(str(found.id), found.payload, *vector_and_patches(found.vector))

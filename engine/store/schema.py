@@ -11,14 +11,14 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
 from engine.errors import FilterError, StoreError, UsageError
 from engine.filters import check_filter
 from engine.records import FieldKind, Point, Value, Vector, point_id
-from engine.store.protocol import CollectionSpec, SearchSpec
+from engine.store.protocol import PATCHES_NAME, VECTOR_NAME, CollectionSpec, SearchSpec
 
 SCHEMA_VERSION = 1
 """Raised when a field is renamed or changes its kind; a new field leaves it alone."""
@@ -132,6 +132,20 @@ def checked_id(id: str) -> str:
         return str(uuid.UUID(id))
     except (ValueError, AttributeError, TypeError) as error:
         raise StoreError(f"{id!r} is no point id; they are UUIDs") from error
+
+
+def vector_names(spec: CollectionSpec, *, vectors: bool, patches: bool) -> list[str]:
+    """Return the names of the vectors that are to come along with a point; patches only where there are any."""
+    return [VECTOR_NAME] * vectors + [PATCHES_NAME] * (patches and bool(spec.patches))
+
+
+def vector_and_patches(found: Mapping[str, Any] | None) -> tuple[Vector | None, Vector | None]:
+    """Return a point's vector (d,) and patches (p, t) as float32, of what came along with it."""
+    held = found or {}
+    vector, patches = (
+        np.asarray(held[name], dtype=np.float32) if name in held else None for name in (VECTOR_NAME, PATCHES_NAME)
+    )
+    return vector, patches
 
 
 def check_name(collection: str) -> str:

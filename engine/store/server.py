@@ -16,7 +16,7 @@ from engine.errors import FilterError, StoreError, StoreMissing, StoreUnavailabl
 from engine.filters import check_filter
 from engine.records import FieldKind, FilterJSON, Hit, Point, Record, Value, Vector
 from engine.store import ranking
-from engine.store.protocol import PATCHES_NAME, VECTOR_NAME, CollectionSpec, Health, SearchSpec
+from engine.store.protocol import VECTOR_NAME, CollectionSpec, Health, SearchSpec
 from engine.store.schema import (
     check_countable,
     check_groupable,
@@ -26,6 +26,7 @@ from engine.store.schema import (
     check_query,
     check_words,
     checked_id,
+    vector_names,
 )
 from engine.store.server_calls import RETRY_FOR_S, Caller
 from engine.store.server_collection import ServerCollection
@@ -177,8 +178,7 @@ class ServerStore:
 
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False, patches: bool = False) -> list[Record]:
         """Return the points that exist, in the order of ``ids``."""
-        self.spec()
-        names = [VECTOR_NAME] * vectors + [PATCHES_NAME] * (patches and bool(self.spec().patches))
+        names = vector_names(self.spec(), vectors=vectors, patches=patches)
         found = {record.id: record for record in self._retrieve(list(dict.fromkeys(ids)), names=names)}
         return [found[key] for key in map(checked_id, ids) if key in found]
 

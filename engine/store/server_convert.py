@@ -10,7 +10,7 @@ from qdrant_client import models
 
 from engine.records import FieldKind, Hit, Point, Record, Value, Vector
 from engine.store.protocol import PATCHES_NAME, VECTOR_NAME, CollectionSpec, SearchSpec
-from engine.store.schema import SCHEMA_VERSION
+from engine.store.schema import SCHEMA_VERSION, vector_and_patches
 
 _INDEXES: dict[FieldKind, Any] = {
     "keyword": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD),
@@ -101,12 +101,8 @@ def to_hits(answer: models.QueryResponse) -> list[Hit]:
 
 def to_record(found: models.Record) -> Record:
     """Return a point as the server gave it back."""
-    vectors: Any = found.vector or {}
-    vector, patches = (
-        np.asarray(vectors[name], dtype=np.float32) if name in vectors else None
-        for name in (VECTOR_NAME, PATCHES_NAME)
-    )
-    return Record(str(found.id), found.payload, vector, patches)
+    vectors: Any = found.vector
+    return Record(str(found.id), found.payload, *vector_and_patches(vectors))
 
 
 def _search_params(exact: bool) -> models.SearchParams:
