@@ -18,6 +18,8 @@ from engine.checkpoint import Checkpoint
 from engine.errors import CheckpointError
 from engine.records import Vector
 
+ONCE = 3
+"""So many runs of the text tower a single query takes: the passport's golden texts, its own, its words for MaxSim."""
 CHUNK = 16
 """So many photographs at once leave the activations in the processor's cache: a tenth faster than 64 at once."""
 
@@ -31,7 +33,8 @@ class TextTower:
         Raises:
             CheckpointError: the exported text tower or its tokenizer is missing or damaged.
         """
-        self._session = _session(checkpoint, "text")
+        self._checkpoint, self._runs = checkpoint, 0
+        self._session = _session(checkpoint, "text", once=True)
         self._rows = self._session.get_outputs()[0].name
         path = checkpoint.folder / "tokenizer.json"
         if not path.exists():
@@ -50,15 +53,22 @@ class TextTower:
         encodings = self._tokenizer.encode_batch(list(texts))
         ids = np.array([encoding.ids for encoding in encodings], dtype=np.int64)
         mask = np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64)
-        (rows,) = self._session.run([self._rows], {"input_ids": ids, "attention_mask": mask})
+        (rows,) = self._run([self._rows], {"input_ids": ids, "attention_mask": mask})
         return np.asarray(rows, dtype=np.float32)
 
     def encode_words(self, text: str) -> Vector:
         """Return unit float32 rows (l, t), one for each token of a text, for a tower that was exported with them."""
         one = self._tokenizer.encode(text)
         ids, mask = (np.array([part], dtype=np.int64) for part in (one.ids, one.attention_mask))
-        (words,) = self._session.run(["words"], {"input_ids": ids, "attention_mask": mask})
+        (words,) = self._run(["words"], {"input_ids": ids, "attention_mask": mask})
         return np.asarray(words[0], dtype=np.float32)
+
+    def _run(self, outputs: list[str], inputs: dict[str, Any]) -> Any:  # noqa: ANN401
+        """Run the tower; who needs more than one query takes gets weights that are widened once for all."""
+        self._runs += 1
+        if self._runs == ONCE + 1:
+            self._session = _session(self._checkpoint, "text")
+        return self._session.run(outputs, inputs)
 
     @cached_property
     def _counter(self) -> Any:  # noqa: ANN401
@@ -91,7 +101,11 @@ class ImageTower:
         return rows, patches[0] if patches else None
 
 
-def _session(checkpoint: Checkpoint, kind: str) -> Any:  # noqa: ANN401
+def _session(checkpoint: Checkpoint, kind: str, *, once: bool = False) -> Any:  # noqa: ANN401
+    """Load a tower. ``once``: ready at once, but every run widens the float16 weights that it needs anew.
+
+    Loading the bundled text tower takes 0.01 s so, against 0.13 s; a run takes 9 ms, against 3.
+    """
     path = checkpoint.tower(kind)
     if path is None:
         raise CheckpointError(f"{checkpoint.folder} has no {kind}.onnx: load it through torch, or export it")
@@ -99,7 +113,13 @@ def _session(checkpoint: Checkpoint, kind: str) -> Any:  # noqa: ANN401
     options.intra_op_num_threads = 1  # callers run several calls side by side; threads within one only spin
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    left_out = []
+    if once:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        left_out = ["ConstantFolding"]
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=left_out
+        )
     except Exception as error:
         raise CheckpointError(f"{path} cannot be loaded ({error}): get the checkpoint again") from error
