@@ -17,11 +17,12 @@ from engine.checkpoint import DEFAULT_MODEL
 from engine.errors import UsageError
 
 FILE = "engine.toml"
-SECRETS = {"api_key"}
+SECRETS = {"api_key", "server_key"}
 VARIABLES = {
     "store": ("QDRANT_URL", "ENGINE_STORE"),
     "collection": ("QDRANT_COLLECTION", "ENGINE_COLLECTION"),
     "api_key": ("QDRANT_API_KEY", "ENGINE_API_KEY"),
+    "server_key": ("ENGINE_SERVER_KEY",),
     "model": ("ENGINE_MODEL",),
     "device": ("ENGINE_DEVICE",),
     "grpc": ("ENGINE_GRPC",),
@@ -31,11 +32,16 @@ VARIABLES = {
 
 @dataclass(frozen=True)
 class Settings:
-    """Where the collection is and which checkpoint speaks for it. ``timeout_s``: of one request to a Qdrant server."""
+    """Where the collection is and which checkpoint speaks for it.
+
+    ``api_key``: Qdrant's. ``server_key``: what callers of `engine serve` must show. ``timeout_s``: of one request to a
+    Qdrant server.
+    """
 
     store: str = "fashion-store"
     collection: str = "fashion"
     api_key: str | None = None
+    server_key: str | None = None
     model: str = DEFAULT_MODEL
     device: str = "auto"
     grpc: bool = False

@@ -13,6 +13,7 @@ from eval.bounds import RESAMPLES, Difference, paired_bootstrap
 from eval.examination import TruthExamination
 from eval.figures import Bootstrap, rank_figures
 from eval.metrics import NEVER, Marks, Ranks, ranks_of_run, recall_at, reciprocal_rank
+from eval.trec import read_qrels
 
 Truth = Mapping[str, Mapping[str, float]]
 """Relevance of item ids to each query; above 0 is right, and by how much plays no part."""
@@ -80,8 +81,17 @@ def compare_runs(
 def load_ground_truth(path: Path) -> Truth:
     """Read a ground truth: JSON ``{query: {item id: relevance}}``, or ``{query: [item id, ...]}`` with relevance 1.
 
+    A file named ``.qrels`` is read in TREC's format, as the search page exports judgements; there, as in trec_eval,
+    a query without a right answer is left out.
+
     Raises: UsageError naming the file and the place when it is not that.
     """
+    if path.suffix == ".qrels":
+        judged = read_qrels(path)
+        truth = {query: answers for query, answers in judged.items() if any(value > 0 for value in answers.values())}
+        if not truth:
+            raise UsageError(f"{path} holds no query with a right answer: judge some, or give another file")
+        return truth
     try:
         data = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=lambda pairs: _unique(path, pairs))
     except OSError as error:

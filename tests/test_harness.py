@@ -291,3 +291,9 @@ def all_figures(found: Examination) -> list[Figure]:
     made = [*sections, *found.index, *found.precision, *(group.figure for group in found.groups)]
     assert not any(math.isnan(figure.value) for figure in made)
     return made
+
+
+def test_judgements_of_the_search_page_are_a_ground_truth(tmp_path: Path) -> None:
+    path = tmp_path / "judgements.qrels"
+    path.write_text("red%20dress 0 a 1\nred%20dress 0 b 0\nblue 0 c 0\n")
+    assert load_ground_truth(path) == {"red dress": {"a": 1, "b": 0}}

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from engine.cli import collection, examine, ingest, learn, query
+from engine.cli import collection, examine, ingest, learn, query, serve
 from engine.errors import EngineError
 
 
@@ -42,6 +42,7 @@ app = typer.Typer(
 )
 app.command("ingest")(ingest.ingest_command)
 app.command("query")(query.query_command)
+app.command("serve")(serve.serve_command)
 app.command("eval")(examine.eval_command)
 app.command("train")(learn.train_command)
 app.command("sample")(learn.sample_command)

@@ -1,0 +1,293 @@
+"""SERVE: a request --checked--> query --engine.search--> hits as JSON. The routes, top-down."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import FastAPI, File, Form, Header, Query, UploadFile
+from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
+
+from engine.encoder import Encoder
+from engine.errors import EngineError, ImageError
+from engine.filters import parse_where
+from engine.passport import check_golden_images, check_golden_texts
+from engine.records import Record, point_id
+from engine.rerank import Reranker
+from engine.search import Page, search
+from engine.search import Query as Wanted
+from engine.store.protocol import SearchSpec, Store
+from engine.store.schema import CORE_FIELDS
+from ingest.decode import decode
+from serve.batcher import BatchingEncoder
+from serve.embeddings import embeddings, inferred
+from serve.guard import Guard, Limits
+from serve.messages import (
+    Cursor,
+    EmbeddingsRequest,
+    FoundItem,
+    Id,
+    InferenceRequest,
+    Limit,
+    Problem,
+    RecommendRequest,
+    SearchAnswer,
+    SearchRequest,
+    Text,
+    checked_filter,
+    cursor_of,
+    found,
+)
+from serve.pictures import WIDTHS, Picture, original, small
+from serve.problems import handle_problems
+from serve.stages import Stages
+
+PAGE = Path(__file__).parent / "page"
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": description, "content": {"application/problem+json": {}}}
+    for status, description in (
+        (400, "What was asked for cannot be meant"),
+        (404, "There is no such thing"),
+        (413, "The body is too large"),
+        (422, "A value of the wrong form"),
+        (429, "Too many requests at once: try again after Retry-After seconds"),
+        (503, "The store or the model cannot answer now"),
+    )
+}
+Where = Annotated[list[Text] | None, Query(max_length=32, description="Filters such as colour=red or price<50.")]
+
+
+def make_app(store: Store, encoder: Encoder, limits: Limits | None = None) -> ASGIApp:
+    """Return the ASGI application over one open collection; it closes neither ``store`` nor ``encoder``.
+
+    Raises:
+        PassportError: the encoder no longer computes what it did when the collection was made.
+    """
+    passport = store.spec().passport
+    check_golden_texts(passport, encoder)
+    check_golden_images(passport, encoder)
+    stages = Stages()
+    batching = BatchingEncoder(encoder, stages)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        batching.close()
+
+    app = FastAPI(
+        title="Fashion search engine",
+        description="Semantic search over a collection of fashion photographs.",
+        version="1",
+        docs_url=None,  # their pages load scripts from a third party
+        redoc_url=None,
+        lifespan=lifespan,
+        responses=PROBLEMS,
+    )
+    handle_problems(app)
+    _search_routes(app, store, batching, stages)
+    _item_routes(app, store, stages)
+    _embedding_routes(app, batching)
+    _watch_routes(app, store, batching, stages)
+    app.mount("/page", StaticFiles(directory=PAGE))
+    app.add_api_route("/", lambda: FileResponse(PAGE / "index.html"), include_in_schema=False)
+    limits = limits or Limits()
+    guarded = Guard(app, limits, stages)
+    if not limits.origins:
+        return guarded
+    return CORSMiddleware(guarded, limits.origins, allow_methods=["GET", "POST"], allow_headers=["*"])
+
+
+def _search_routes(app: FastAPI, store: Store, encoder: BatchingEncoder, stages: Stages) -> None:
+    def answer(wanted: Wanted, page: Page, *, explain: bool = False) -> JSONResponse:
+        started = time.perf_counter()
+        with stages.stage("search"):
+            hits = search(store, encoder, wanted, page)
+        shown = hits[: page.limit - 1]
+        body: dict[str, Any] = {
+            "hits": [found(hit.id, hit.item_id, hit.payload, None if wanted.is_empty else hit) for hit in shown],
+            "next": cursor_of(page.offset + len(shown)) if len(hits) > len(shown) else None,
+        }
+        if explain:
+            body["explain"] = {
+                "ms": round(1000 * (time.perf_counter() - started), 3),
+                "tokens": encoder.count_tokens(wanted.text) if wanted.text else 0,
+                "context": encoder.checkpoint.context,
+                "checkpoint": encoder.checkpoint.fingerprint[:12],
+                "filter": page.filter,
+                "exact": page.exact,
+            }
+        return JSONResponse(body)
+
+    @app.post("/v1/search", response_model=SearchAnswer, tags=["search"])
+    def search_by_body(asked: SearchRequest) -> JSONResponse:
+        """Search by words, photographs, stored items, or any weighted mixture of them."""
+        return answer(asked.query(), asked.page(), explain=asked.explain)
+
+    @app.get("/v1/search", response_model=SearchAnswer, tags=["search"])
+    def search_by_address(
+        q: Annotated[Text, Query(examples=["long sleeve denim"])] = "",
+        where: Where = None,
+        like: Annotated[list[Id] | None, Query(max_length=64)] = None,
+        unlike: Annotated[list[Id] | None, Query(max_length=64)] = None,
+        unwanted: Annotated[list[Text] | None, Query(max_length=16)] = None,
+        limit: Limit = 24,
+        cursor: Cursor | None = None,
+        group_by: Id | None = None,
+        exact: bool = False,
+        rerank: Reranker | None = None,
+        explain: bool = False,
+    ) -> JSONResponse:
+        """Search by an address that can be kept as a bookmark; see `POST /v1/search` for all there is."""
+        asked = SearchRequest(
+            text=q,
+            like=like or [],
+            unlike=unlike or [],
+            unwanted=unwanted or [],
+            limit=limit,
+            cursor=cursor,
+            group_by=group_by,
+            exact=exact,
+            rerank=rerank,
+        )
+        page = replace(asked.page(), filter=parse_where(where or []))
+        return answer(asked.query(), page, explain=explain)
+
+    @app.post("/v1/search/image", response_model=SearchAnswer, tags=["search"])
+    def search_by_upload(
+        file: Annotated[UploadFile, File(description="A photograph.")],
+        q: Annotated[Text, Form()] = "",
+        where: Annotated[list[Text] | None, Form()] = None,
+        limit: Annotated[Limit, Form()] = 24,
+        cursor: Annotated[Cursor | None, Form()] = None,
+    ) -> JSONResponse:
+        """Search by a photograph that is sent as a form, with words beside it if wanted."""
+        page = replace(SearchRequest(limit=limit, cursor=cursor).page(), filter=parse_where(where or []))
+        return answer(Wanted(q, images=[decode(file.file.read())]), page)
+
+    @app.post("/v1/recommend", response_model=SearchAnswer, tags=["search"])
+    def recommend(asked: RecommendRequest) -> JSONResponse:
+        """Find what resembles some stored items and not others."""
+        positive, negative = ([_known(store, one).id for one in ids] for ids in (asked.positive, asked.negative))
+        nothing = np.zeros(store.spec().dimension, dtype=np.float32)
+        with stages.stage("search"):
+            spec = SearchSpec(nothing, checked_filter(asked.filter), asked.limit)
+            hits = store.recommend(positive, negative, spec)
+        return JSONResponse({"hits": [found(hit.id, hit.item_id, hit.payload, hit) for hit in hits], "next": None})
+
+    @app.get("/v1/facets", tags=["search"])
+    def facets(
+        field: Annotated[list[Id] | None, Query(max_length=64)] = None,
+        where: Where = None,
+        limit: Limit = 20,
+    ) -> JSONResponse:
+        """Count the values of fields, all that can be counted or those named, among what passes the filter."""
+        kinds = store.spec().fields
+        countable = [name for name, kind in kinds.items() if kind in ("keyword", "bool") and name not in CORE_FIELDS]
+        wanted = parse_where(where or [])
+        with stages.stage("facets"):
+            counts = {name: store.facet(name, wanted, limit) for name in field or countable}
+        facets = {name: [{"value": value, "count": n} for value, n in found] for name, found in counts.items()}
+        return JSONResponse({"fields": dict(kinds), "total": store.count(wanted), "facets": facets})
+
+
+def _item_routes(app: FastAPI, store: Store, stages: Stages) -> None:
+    @app.get("/v1/items/{id:path}/similar", response_model=SearchAnswer, tags=["items"])
+    def similar(id: Id, limit: Limit = 24) -> JSONResponse:
+        """Find what looks like one item."""
+        nothing = np.zeros(store.spec().dimension, dtype=np.float32)
+        item = _known(store, id)
+        with stages.stage("search"):
+            hits = store.recommend([item.id], [], SearchSpec(nothing, None, limit))
+        return JSONResponse({"hits": [found(hit.id, hit.item_id, hit.payload, hit) for hit in hits], "next": None})
+
+    @app.get("/v1/items/{id:path}", response_model=FoundItem, tags=["items"])
+    def item(id: Id) -> JSONResponse:
+        """Return all that the collection knows of one item; ``id`` is its item id or its point id."""
+        record = _known(store, id)
+        payload = record.payload or {}
+        return JSONResponse(found(record.id, str(payload.get("item_id", record.id)), payload))
+
+    @app.get("/v1/images/{id:path}/thumb", tags=["items"], response_class=Response)
+    def thumb(
+        id: Id, w: Annotated[int, Query(ge=1, le=WIDTHS[-1])] = 320, if_none_match: Annotated[str, Header()] = ""
+    ) -> Response:
+        """Return a small JPEG of an item's photograph, at least ``w`` pixels on its longer side if it has them."""
+        payload = _known(store, id).payload or {}
+        width = next(width for width in WIDTHS if width >= w)
+        with stages.stage("thumb"):
+            return _picture(
+                lambda: small(str(payload.get("uri", "")), str(payload.get("sha256", "")), width), if_none_match
+            )
+
+    @app.get("/v1/images/{id:path}", tags=["items"], response_class=Response)
+    def image(id: Id, if_none_match: Annotated[str, Header()] = "") -> Response:
+        """Return an item's photograph."""
+        payload = _known(store, id).payload or {}
+        return _picture(lambda: original(str(payload.get("uri", ""))), if_none_match)
+
+
+def _embedding_routes(app: FastAPI, encoder: BatchingEncoder) -> None:
+    @app.post("/v1/embeddings", tags=["embeddings"])
+    def embed(asked: EmbeddingsRequest) -> JSONResponse:
+        """Embed texts, and photographs as data URLs, in the shape of OpenAI's API."""
+        return JSONResponse(embeddings(encoder, asked))
+
+    @app.post("/infer", tags=["embeddings"])
+    def infer(asked: InferenceRequest) -> JSONResponse:
+        """Embed for a Qdrant server whose inference service this is (`QDRANT__INFERENCE__ADDRESS`)."""
+        return JSONResponse(inferred(encoder, asked))
+
+
+def _watch_routes(app: FastAPI, store: Store, encoder: BatchingEncoder, stages: Stages) -> None:
+    @app.get("/healthz", tags=["watch"])
+    async def healthz() -> JSONResponse:
+        """Say that the process lives."""
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/readyz", tags=["watch"])
+    def readyz() -> JSONResponse:
+        """Say whether searches can be answered: the store can be reached and was made by this very model."""
+        try:
+            points = store.count()
+            check_golden_texts(store.spec().passport, encoder)
+        except EngineError as error:
+            raise HTTPException(503, str(error), {"Retry-After": "1"}) from error
+        return JSONResponse({"status": "ready", "points": points, "checkpoint": encoder.checkpoint.fingerprint[:12]})
+
+    @app.get("/metrics", tags=["watch"], response_class=Response)
+    def metrics() -> Response:
+        """Return counters and histograms for Prometheus."""
+        return Response(stages.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _known(store: Store, id: str) -> Record:
+    """Return the point of an item id or of a point id. Raises: HTTPException 404."""
+    try:
+        point = str(uuid.UUID(id))
+    except ValueError:
+        point = point_id(id)
+    for wanted in dict.fromkeys((point, point_id(id))):
+        if records := store.retrieve([wanted]):
+            return records[0]
+    raise HTTPException(404, f"the collection has no item {id[:80]!r}")
+
+
+def _picture(make: Callable[[], Picture], if_none_match: str) -> Response:
+    try:
+        picture = make()
+    except ImageError as error:
+        raise HTTPException(404, f"the photograph cannot be shown: {error}") from error
+    headers = {"ETag": picture.etag, "Cache-Control": "private, max-age=3600"}
+    if picture.etag in (tag.strip().removeprefix("W/") for tag in if_none_match.split(",")):
+        return Response(status_code=304, headers=headers)
+    return Response(picture.data, media_type=picture.media_type, headers=headers)

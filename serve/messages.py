@@ -1,0 +1,198 @@
+"""What is asked and answered over HTTP, as OpenAPI describes it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Annotated, Any, Literal
+
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+
+from engine.errors import UsageError
+from engine.filters import load_filter
+from engine.records import FilterJSON, Hit
+from engine.rerank import Reranker
+from engine.search import Page, Query
+from ingest.decode import decode
+
+MAX_LIMIT = 1000
+MAX_OFFSET = 10_000
+Text = Annotated[str, Field(max_length=2000)]
+Id = Annotated[str, Field(min_length=1, max_length=1024)]
+Number = Annotated[float, Field(allow_inf_nan=False, ge=-100, le=100)]
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
+Cursor = Annotated[str, Field(max_length=64)]
+
+
+class Asked(BaseModel):
+    """A request body; a field that it does not know is an error, not a silence."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Weights(Asked):
+    """How much each part of a query counts."""
+
+    text: Number = 1.0
+    images: Number = 1.0
+    like: Number = 1.0
+    unwanted: Number = 0.5
+
+
+class SearchRequest(Asked):
+    """A query: any mixture of words, photographs and stored items; without any, the filter alone decides."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"text": "long sleeve denim", "limit": 12},
+                {
+                    "text": "summer dress",
+                    "unwanted": ["floral"],
+                    "filter": {"must": [{"key": "gender", "match": {"value": "Women"}}]},
+                },
+                {"like": ["15970"], "unlike": ["39386"], "group_by": "product_id"},
+            ]
+        },
+    )
+    text: Text = ""
+    unwanted: Annotated[list[Text], Field(max_length=16, description="Words for what it should not look like.")] = []
+    images: Annotated[list[str], Field(max_length=8, description="Photographs as data URLs.")] = []
+    like: Annotated[list[Id], Field(max_length=64, description="Item ids that it should resemble.")] = []
+    unlike: Annotated[list[Id], Field(max_length=64, description="Item ids that it should not resemble.")] = []
+    weights: Weights = Weights()
+    filter: Annotated[dict[str, Any] | None, Field(description="Qdrant's REST JSON.")] = None
+    limit: Limit = 24
+    cursor: Annotated[Cursor | None, Field(description="`next` of the page before.")] = None
+    group_by: Annotated[Id | None, Field(description="One hit per value of this field.")] = None
+    min_score: Annotated[float | None, Field(ge=-1, le=1, allow_inf_nan=False)] = None
+    exact: Annotated[bool, Field(description="Compare with every photograph.")] = False
+    rerank: Reranker | None = None
+    explain: Annotated[bool, Field(description="Say what was done, and how long it took.")] = False
+
+    def query(self) -> Query:
+        """Return what is asked for. Raises: ImageError, UsageError."""
+        weights = self.weights
+        return Query(
+            *(self.text, self.unwanted, [image_of(url) for url in self.images], self.like, self.unlike),
+            *(weights.text, weights.images, weights.like, weights.unwanted),
+        )
+
+    def page(self) -> Page:
+        """Return which hits are wanted, one more than shown, to know whether others follow."""
+        wanted = checked_filter(self.filter)
+        offset = offset_of(self.cursor)
+        return Page(wanted, self.limit + 1, offset, self.min_score, self.exact, self.group_by, self.rerank)
+
+
+class RecommendRequest(Asked):
+    """Stored items to resemble, and others not to: Qdrant's average strategy."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"positive": ["15970"], "limit": 12}]})
+    positive: Annotated[list[Id], Field(min_length=1, max_length=64)]
+    negative: Annotated[list[Id], Field(max_length=64)] = []
+    filter: Annotated[dict[str, Any] | None, Field(description="Qdrant's REST JSON.")] = None
+    limit: Limit = 24
+
+
+class EmbeddingsRequest(BaseModel):
+    """OpenAI's shape; an input that is a data URL of a photograph is embedded as one."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"input": ["a red dress"], "model": "fashion-small"}]})
+    input: Text | Annotated[list[Annotated[str, Field(max_length=28_000_000)]], Field(min_length=1, max_length=64)]
+    model: Annotated[str, Field(max_length=200)] = ""
+    encoding_format: Literal["float", "base64"] = "float"
+
+
+class InferenceInput(BaseModel):
+    """One thing to embed, as Qdrant sends it."""
+
+    data: Any
+    data_type: str = "text"
+    model: str = ""
+    options: Any = None
+
+
+class InferenceRequest(BaseModel):
+    """What a Qdrant server sends to its inference service."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"inputs": [{"data": "a red dress"}]}]})
+    inputs: Annotated[list[InferenceInput], Field(min_length=1, max_length=64)]
+    inference: str = "search"
+    token: str | None = None
+
+
+class FoundItem(BaseModel):
+    """A photograph that was found; ``score`` is a cosine, absent where nothing was compared."""
+
+    id: str
+    point_id: str
+    score: float | None = None
+    rerank_score: float | None = None
+    payload: dict[str, Any]
+    image: str
+    thumb: str
+
+
+class SearchAnswer(BaseModel):
+    """Hits, best first, and where the next page begins."""
+
+    hits: list[FoundItem]
+    next: str | None = None
+    explain: dict[str, Any] | None = None
+
+
+class Problem(BaseModel):
+    """RFC 9457: what went wrong, and what to do."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+
+
+def found(point_id: str, item_id: str, payload: dict[str, Any], hit: Hit | None = None) -> dict[str, Any]:
+    """Return an item as `FoundItem` describes it."""
+    address = f"/v1/images/{point_id}"
+    scores = {} if hit is None else {"score": round(hit.score, 6)}
+    if hit is not None and hit.rerank_score is not None:
+        scores["rerank_score"] = round(hit.rerank_score, 6)
+    parts = {"id": item_id, "point_id": point_id, **scores, "payload": payload}
+    return {**parts, "image": address, "thumb": f"{address}/thumb"}
+
+
+def checked_filter(filter: dict[str, Any] | None) -> FilterJSON | None:
+    """Return a filter that Qdrant would take. Raises: FilterError."""
+    return load_filter(json.dumps(filter)) if filter else None
+
+
+def image_of(url: str) -> Image.Image:
+    """Return the photograph in a data URL. Raises: UsageError, ImageError."""
+    head, comma, data = url.partition(",")
+    if not head.startswith("data:") or not comma or not head.endswith(";base64"):
+        raise UsageError("a photograph is given as a data URL: data:image/jpeg;base64,...")
+    try:
+        return decode(base64.b64decode(data, validate=True))
+    except (binascii.Error, ValueError) as error:
+        raise UsageError(f"the data URL is no base64: {error}") from None
+
+
+def cursor_of(offset: int) -> str:
+    """Return the cursor of the page that begins at ``offset``."""
+    return base64.urlsafe_b64encode(f"after {offset}".encode()).decode().rstrip("=")
+
+
+def offset_of(cursor: str | None) -> int:
+    """Return where a page begins. Raises: UsageError for a cursor that this server did not make."""
+    if cursor is None:
+        return 0
+    try:
+        word, _, number = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii").partition(" ")
+    except (binascii.Error, ValueError):
+        word, number = "", ""
+    if word != "after" or not number.isdecimal() or not int(number) <= MAX_OFFSET:
+        raise UsageError(f"cursor {cursor!r} is none of ours: give back `next` as it came, up to {MAX_OFFSET} hits")
+    return int(number)

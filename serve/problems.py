@@ -1,0 +1,54 @@
+"""Errors as RFC 9457 `application/problem+json`: what a user sent never makes a 500."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from engine.errors import EngineError, ImageError, StoreError, UsageError
+
+STATUS: tuple[tuple[type[EngineError], int], ...] = (
+    (UsageError, 400),
+    (ImageError, 400),
+    (StoreError, 503),
+    (EngineError, 503),
+)
+"""By kind of error, the first that fits."""
+logger = logging.getLogger("engine.serve")
+
+
+def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **more: object) -> Response:
+    """Return an answer that says what is wrong and what to do next; ``more``: further members of the document."""
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
+    return Response(json.dumps(body), status, dict(headers or {}), "application/problem+json")
+
+
+def handle_problems(app: FastAPI) -> None:
+    """Let ``app`` answer every failure with a problem document."""
+
+    @app.exception_handler(EngineError)
+    def engine_error(request: Request, error: EngineError) -> Response:
+        status = next(status for kind, status in STATUS if isinstance(error, kind))
+        headers = {"Retry-After": "1"} if status == 503 else {}
+        return problem(status, str(error), headers)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, error: RequestValidationError) -> Response:
+        found = [{"where": ".".join(map(str, one["loc"])), "what": one["msg"]} for one in error.errors()]
+        return problem(422, f"{found[0]['where']}: {found[0]['what']}", errors=found)
+
+    @app.exception_handler(HTTPException)
+    def refused(request: Request, error: HTTPException) -> Response:
+        return problem(error.status_code, str(error.detail), error.headers)
+
+    @app.exception_handler(Exception)
+    def unforeseen(request: Request, error: Exception) -> Response:
+        logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return problem(500, "something went wrong here that we did not foresee; the log has the details")

@@ -1,0 +1,233 @@
+"""The HTTP API over a real embedded store and the bundled checkpoint, in process: what callers may rely on."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from engine.encoder import Encoder
+from engine.store.edge import EdgeStore
+from serve.app import make_app
+from serve.guard import Limits
+
+LOCAL = "http://localhost"
+
+
+def client_of(folder: Path, encoder: Encoder, limits: Limits | None = None, **options: Any) -> Iterator[TestClient]:
+    with EdgeStore(folder, "fashion") as store:
+        app = make_app(store, encoder, limits)
+        with TestClient(app, base_url=LOCAL, raise_server_exceptions=False, **options) as client:
+            yield client
+
+
+@pytest.fixture
+def client(ingested: Path, bundled_encoder: Encoder) -> Iterator[TestClient]:
+    yield from client_of(ingested, bundled_encoder)
+
+
+def ids(answer: Any) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    return [hit["id"] for hit in answer.json()["hits"]]
+
+
+def data_url(path: str) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(Path(path).read_bytes()).decode()
+
+
+def first(client: TestClient) -> dict[str, Any]:
+    hit: dict[str, Any] = client.get("/v1/search", params={"q": "a red dress"}).json()["hits"][0]
+    return hit
+
+
+def test_an_address_and_a_body_find_the_same(client: TestClient) -> None:
+    by_address = client.get("/v1/search", params={"q": "denim skirt", "where": "gender=women", "limit": 5})
+    wanted = {"must": [{"key": "gender", "match": {"value": "women"}}]}
+    by_body = client.post("/v1/search", json={"text": "denim skirt", "filter": wanted, "limit": 5})
+    assert ids(by_address) == ids(by_body)
+    assert len(ids(by_address)) == 5
+
+
+def test_pages_follow_each_other_without_a_gap_or_a_duplicate(client: TestClient) -> None:
+    whole = ids(client.get("/v1/search", params={"q": "coat", "limit": 48}))
+    seen: list[str] = []
+    cursor: str | None = None
+    while True:
+        answer = client.get("/v1/search", params={"q": "coat", "limit": 7} | ({"cursor": cursor} if cursor else {}))
+        seen += ids(answer)
+        cursor = answer.json()["next"]
+        if cursor is None:
+            break
+    assert seen == whole
+    assert len(set(seen)) == 48
+
+
+def test_a_photograph_finds_itself_uploaded_or_in_a_data_url(client: TestClient) -> None:
+    hit = first(client)
+    uploaded = client.post("/v1/search/image", files={"file": Path(hit["payload"]["uri"]).read_bytes()})
+    posted = client.post("/v1/search", json={"images": [data_url(hit["payload"]["uri"])]})
+    assert ids(uploaded)[0] == ids(posted)[0] == hit["id"]
+
+
+def test_more_like_this_leaves_the_example_out(client: TestClient) -> None:
+    hit = first(client)
+    for answer in (
+        client.get(f"/v1/items/{hit['id']}/similar"),
+        client.post("/v1/search", json={"like": [hit["id"]]}),
+        client.post("/v1/recommend", json={"positive": [hit["id"]]}),
+    ):
+        assert ids(answer)
+        assert hit["id"] not in ids(answer)
+
+
+def test_an_item_is_found_by_its_id_and_by_its_point_id(client: TestClient) -> None:
+    hit = first(client)
+    assert client.get(f"/v1/items/{hit['id']}").json()["point_id"] == hit["point_id"]
+    assert client.get(f"/v1/items/{hit['point_id']}").json()["id"] == hit["id"]
+    assert client.get("/v1/items/no-such-item").status_code == 404
+
+
+def test_facets_count_what_passes_the_filter(client: TestClient) -> None:
+    whole = client.get("/v1/facets", params={"field": "gender"}).json()
+    counts = {entry["value"]: entry["count"] for entry in whole["facets"]["gender"]}
+    assert sum(counts.values()) == whole["total"] == 48
+    some = client.get("/v1/facets", params={"field": "gender", "where": "gender=women"}).json()
+    assert some["total"] == counts["women"]
+
+
+def test_embeddings_come_in_openais_shape_for_words_and_photographs(
+    client: TestClient, bundled_encoder: Encoder
+) -> None:
+    url = data_url(first(client)["payload"]["uri"])
+    answer = client.post("/v1/embeddings", json={"input": ["a red dress", url], "model": "fashion-small"}).json()
+    assert [entry["index"] for entry in answer["data"]] == [0, 1]
+    expected = bundled_encoder.encode_texts(["a red dress"])[0]
+    np.testing.assert_allclose(answer["data"][0]["embedding"], expected, atol=1e-5)
+    coded = client.post("/v1/embeddings", json={"input": "a red dress", "encoding_format": "base64"}).json()
+    row = np.frombuffer(base64.b64decode(coded["data"][0]["embedding"]), dtype="<f4")
+    np.testing.assert_allclose(row, expected, atol=1e-5)
+    assert client.post("/v1/embeddings", json={"input": "x", "model": "gpt"}).status_code == 400
+
+
+def test_a_qdrant_server_is_answered_as_its_inference_service(client: TestClient) -> None:
+    body = {"inputs": [{"data": "red dress", "data_type": "text", "model": "m", "options": None}], "token": None}
+    answer = client.post("/infer", json=body | {"inference": "search"}).json()
+    assert np.linalg.norm(answer["embeddings"][0]) == pytest.approx(1, abs=1e-5)
+    assert client.post("/infer", json={"inputs": [{"data": {}, "data_type": "object"}]}).status_code == 400
+
+
+def test_pictures_come_with_an_etag_and_are_not_sent_twice(client: TestClient) -> None:
+    hit = first(client)
+    for address in (hit["image"], hit["thumb"] + "?w=96"):
+        answer = client.get(address)
+        assert answer.headers["content-type"] == "image/jpeg"
+        Image.open(io.BytesIO(answer.content)).verify()
+        again = client.get(address, headers={"If-None-Match": answer.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+    assert max(Image.open(io.BytesIO(client.get(hit["thumb"] + "?w=96").content)).size) == 96
+
+
+def test_a_payload_that_names_another_file_shows_nobody_its_content(
+    ingested: Path, bundled_encoder: Encoder, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("password")
+    with EdgeStore(ingested, "fashion") as store:
+        record = store.scroll(limit=1)[0][0]
+        store.set_payload({record.id: {**(record.payload or {}), "uri": str(secret)}})
+    for client in client_of(ingested, bundled_encoder):
+        for address in (f"/v1/images/{record.id}", f"/v1/images/{record.id}/thumb"):
+            answer = client.get(address)
+            assert answer.status_code == 404
+            assert "password" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/v1/search?q=x&where=colr%3Dred", None, 400),
+        ("GET", "/v1/search?q=x&cursor=nonsense", None, 400),
+        ("GET", "/v1/search?q=x&limit=0", None, 422),
+        ("GET", "/v1/search?like=nobody", None, 400),
+        ("POST", "/v1/search", b'{"text": "\\ud800"}', 422),
+        ("POST", "/v1/search", b'{"text": "x", "min_score": NaN}', 422),
+        ("POST", "/v1/search", b"{", 422),
+        ("POST", "/v1/search", b'{"txt": "x"}', 422),
+        ("POST", "/v1/search", b'{"images": ["data:image/png;base64,AAAA"]}', 400),
+        ("POST", "/v1/search", b'{"text": "x", "filter": {"mst": []}}', 400),
+        ("POST", "/v1/search/image", None, 422),
+        ("GET", "/v1/facets?field=nothing", None, 400),
+        ("GET", "/nowhere", None, 404),
+        ("DELETE", "/v1/search", None, 405),
+    ],
+)
+def test_what_a_user_gets_wrong_is_told_as_a_problem_document(
+    client: TestClient, method: str, path: str, body: bytes | None, status: int
+) -> None:
+    answer = client.request(method, path, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    document = answer.json()
+    assert document["status"] == status
+    assert document["detail"]
+
+
+def test_a_key_is_asked_of_everybody_but_the_watchers(ingested: Path, bundled_encoder: Encoder) -> None:
+    for client in client_of(ingested, bundled_encoder, Limits(key="secret")):
+        assert client.get("/v1/search?q=x").status_code == 401
+        assert client.get("/v1/search?q=x", headers={"X-API-Key": "wrong"}).status_code == 401
+        assert client.get("/metrics").status_code == 401
+        assert client.get("/v1/search?q=x", headers={"X-API-Key": "secret"}).status_code == 200
+        assert client.get("/v1/search?q=x", headers={"Authorization": "Bearer secret"}).status_code == 200
+        assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
+        assert client.get("/").status_code == 200
+
+
+def test_without_a_key_a_foreign_name_that_points_here_is_refused(client: TestClient) -> None:
+    assert client.get("/v1/search?q=x", headers={"Host": "evil.example"}).status_code == 403
+
+
+def test_a_body_over_the_limit_is_refused_with_or_without_its_length(ingested: Path, bundled_encoder: Encoder) -> None:
+    for client in client_of(ingested, bundled_encoder, Limits(body_bytes=1000)):
+        large = b'{"text": "' + b"x" * 2000 + b'"}'
+        assert client.post("/v1/search", content=large).status_code == 413
+        assert client.post("/v1/search", content=iter([large[:900], large[900:]])).status_code == 413
+
+
+def test_more_requests_than_allowed_are_told_to_come_again(ingested: Path, bundled_encoder: Encoder) -> None:
+    for client in client_of(ingested, bundled_encoder, Limits(in_flight=0)):
+        answer = client.get("/v1/search?q=x")
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+        assert client.get("/healthz").status_code == 200
+
+
+def test_only_named_pages_may_call_from_a_browser(ingested: Path, bundled_encoder: Encoder) -> None:
+    shop = {"Origin": "https://shop.example"}
+    for client in client_of(ingested, bundled_encoder):
+        assert "access-control-allow-origin" not in client.get("/v1/search?q=x", headers=shop).headers
+    for client in client_of(ingested, bundled_encoder, Limits(origins=("https://shop.example",))):
+        answer = client.get("/v1/search?q=x", headers=shop)
+        assert answer.headers["access-control-allow-origin"] == "https://shop.example"
+
+
+def test_every_answer_forbids_foreign_scripts(client: TestClient) -> None:
+    for path in ("/", "/v1/search?q=x", "/nowhere"):
+        policy = client.get(path).headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+
+
+def test_metrics_count_stages_and_routes(client: TestClient) -> None:
+    client.get("/v1/search?q=a+hat")
+    client.get("/v1/items/nobody")
+    text = client.get("/metrics").text
+    assert 'engine_stage_seconds_count{stage="search"} 1.0' in text
+    assert 'engine_stage_seconds_count{stage="embed text"}' in text
+    assert 'engine_requests_total{route="/v1/items/{id:path}",status="404"} 1.0' in text
