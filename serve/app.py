@@ -76,6 +76,8 @@ def make_app(store: Store, encoder: Encoder, limits: Limits | None = None) -> AS
     passport = store.spec().passport
     check_golden_texts(passport, encoder)
     check_golden_images(passport, encoder)
+    for words in ("a warm coat", "a warm hat", "warm socks"):  # whoever comes first need not wait for the lazy parts
+        search(store, encoder, Wanted(words), Page(limit=1))
     stages = Stages()
     batching = BatchingEncoder(encoder, stages)
 
