@@ -19,7 +19,7 @@ from machine import machine
 from measure import HERE, Bench, Row, add_options, python, run_process, table, working_folder
 from photographs import described
 
-NAMES = ("ingest_rate", "query_time", "search_time", "vit_rate", "train_rate")
+NAMES = ("ingest_rate", "query_time", "search_time", "vit_rate", "train_rate", "serve_time")
 CHECKS = {
     "hostile": ("ingest of a folder with hostile files", 2),
     "kill": ("ingest, killed at random moments and run again", 6),

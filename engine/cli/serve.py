@@ -17,6 +17,8 @@ from engine.cli.options import (
 )
 from engine.errors import UsageError
 
+KEEP_ALIVE_S = 75
+"""Longer than the 60 s of common proxies: they close an idle connection, so no request meets one that just ended."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -57,6 +59,11 @@ def serve_command(
         app = make_app(opened.store, opened.encoder, limits)
         print(f"serving {opened.store.location} on http://{host}:{port}", file=sys.stderr)
         config = uvicorn.Config(
-            app, host, port, log_level="warning", timeout_graceful_shutdown=10, server_header=False, access_log=False
+            *(app, host, port),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=10,
         )
         uvicorn.Server(config).run()
