@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +22,12 @@ from engine.encoder import Encoder
 from engine.errors import EngineError, ImageError
 from engine.filters import parse_where
 from engine.passport import check_golden_images, check_golden_texts
-from engine.records import Record, point_id
+from engine.records import FilterJSON, Record, point_id
 from engine.rerank import Reranker
 from engine.search import Page, search
 from engine.search import Query as Wanted
 from engine.store.protocol import SearchSpec, Store
-from engine.store.schema import CORE_FIELDS
+from engine.store.schema import facet_fields
 from ingest.decode import decode
 from serve.batcher import BatchingEncoder
 from serve.embeddings import embeddings, inferred
@@ -116,7 +116,7 @@ def _search_routes(app: FastAPI, store: Store, encoder: BatchingEncoder, stages:
             hits = search(store, encoder, wanted, page)
         shown = hits[: page.limit - 1]
         body: dict[str, Any] = {
-            "hits": [found(hit.id, hit.item_id, hit.payload, None if wanted.is_empty else hit) for hit in shown],
+            "hits": [found(hit.id, hit.payload, None if wanted.is_empty else hit) for hit in shown],
             "next": cursor_of(page.offset + len(shown)) if len(hits) > len(shown) else None,
         }
         if explain:
@@ -179,12 +179,7 @@ def _search_routes(app: FastAPI, store: Store, encoder: BatchingEncoder, stages:
     @app.post("/v1/recommend", response_model=SearchAnswer, tags=["search"])
     def recommend(asked: RecommendRequest) -> JSONResponse:
         """Find what resembles some stored items and not others."""
-        positive, negative = ([_known(store, one).id for one in ids] for ids in (asked.positive, asked.negative))
-        nothing = np.zeros(store.spec().dimension, dtype=np.float32)
-        with stages.stage("search"):
-            spec = SearchSpec(nothing, checked_filter(asked.filter), asked.limit)
-            hits = store.recommend(positive, negative, spec)
-        return JSONResponse({"hits": [found(hit.id, hit.item_id, hit.payload, hit) for hit in hits], "next": None})
+        return _resembling(store, stages, asked.positive, asked.negative, checked_filter(asked.filter), asked.limit)
 
     @app.get("/v1/facets", tags=["search"])
     def facets(
@@ -194,10 +189,9 @@ def _search_routes(app: FastAPI, store: Store, encoder: BatchingEncoder, stages:
     ) -> JSONResponse:
         """Count the values of fields, all that can be counted or those named, among what passes the filter."""
         kinds = store.spec().fields
-        countable = [name for name, kind in kinds.items() if kind in ("keyword", "bool") and name not in CORE_FIELDS]
         wanted = parse_where(where or [])
         with stages.stage("facets"):
-            counts = {name: store.facet(name, wanted, limit) for name in field or countable}
+            counts = {name: store.facet(name, wanted, limit) for name in field or facet_fields(kinds)}
         facets = {name: [{"value": value, "count": n} for value, n in found] for name, found in counts.items()}
         return JSONResponse({"fields": dict(kinds), "total": store.count(wanted), "facets": facets})
 
@@ -206,18 +200,13 @@ def _item_routes(app: FastAPI, store: Store, stages: Stages) -> None:
     @app.get("/v1/items/{id:path}/similar", response_model=SearchAnswer, tags=["items"])
     def similar(id: Id, limit: Limit = 24) -> JSONResponse:
         """Find what looks like one item."""
-        nothing = np.zeros(store.spec().dimension, dtype=np.float32)
-        item = _known(store, id)
-        with stages.stage("search"):
-            hits = store.recommend([item.id], [], SearchSpec(nothing, None, limit))
-        return JSONResponse({"hits": [found(hit.id, hit.item_id, hit.payload, hit) for hit in hits], "next": None})
+        return _resembling(store, stages, [id], [], None, limit)
 
     @app.get("/v1/items/{id:path}", response_model=FoundItem, tags=["items"])
     def item(id: Id) -> JSONResponse:
         """Return all that the collection knows of one item; ``id`` is its item id or its point id."""
         record = _known(store, id)
-        payload = record.payload or {}
-        return JSONResponse(found(record.id, str(payload.get("item_id", record.id)), payload))
+        return JSONResponse(found(record.id, record.payload or {}))
 
     @app.get("/v1/images/{id:path}/thumb", tags=["items"], response_class=Response)
     def thumb(
@@ -270,6 +259,22 @@ def _watch_routes(app: FastAPI, store: Store, encoder: BatchingEncoder, stages: 
     def metrics() -> Response:
         """Return counters and histograms for Prometheus."""
         return Response(stages.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _resembling(
+    store: Store,
+    stages: Stages,
+    positive: Sequence[str],
+    negative: Sequence[str],
+    wanted: FilterJSON | None,
+    limit: int,
+) -> JSONResponse:
+    """Answer what resembles some items and not others, by their ids. Raises: HTTPException 404."""
+    likes, dislikes = ([_known(store, one).id for one in ids] for ids in (positive, negative))
+    nothing = np.zeros(store.spec().dimension, dtype=np.float32)
+    with stages.stage("search"):
+        hits = store.recommend(likes, dislikes, SearchSpec(nothing, wanted, limit))
+    return JSONResponse({"hits": [found(hit.id, hit.payload, hit) for hit in hits], "next": None})
 
 
 def _known(store: Store, id: str) -> Record:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engine.errors import UsageError
 from engine.filters import load_filter
-from engine.records import FilterJSON, Hit
+from engine.records import FilterJSON, Hit, Payload
 from engine.rerank import Reranker
 from engine.search import Page, Query
 from ingest.decode import decode
@@ -154,13 +154,13 @@ class Problem(BaseModel):
     detail: str
 
 
-def found(point_id: str, item_id: str, payload: dict[str, Any], hit: Hit | None = None) -> dict[str, Any]:
-    """Return an item as `FoundItem` describes it."""
+def found(point_id: str, payload: Payload, hit: Hit | None = None) -> dict[str, Any]:
+    """Return an item as `FoundItem` describes it; ``hit``: how it was found, where something was compared."""
     address = f"/v1/images/{point_id}"
     scores = {} if hit is None else {"score": round(hit.score, 6)}
     if hit is not None and hit.rerank_score is not None:
         scores["rerank_score"] = round(hit.rerank_score, 6)
-    parts = {"id": item_id, "point_id": point_id, **scores, "payload": payload}
+    parts = {"id": str(payload.get("item_id", point_id)), "point_id": point_id, **scores, "payload": payload}
     return {**parts, "image": address, "thumb": f"{address}/thumb"}
 
 

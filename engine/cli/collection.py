@@ -40,14 +40,11 @@ def facets_command(
     as_json: JsonOption = False,
 ) -> None:
     """Count the values of each field: what one can filter by."""
-    from engine.store.schema import CORE_FIELDS
+    from engine.store.schema import facet_fields
 
     wanted = filter_of(where, filter)
     with open_named_store(settings_of(store, collection)) as opened:
-        kinds = opened.spec().fields
-        names = fields or [
-            name for name, kind in kinds.items() if kind in ("keyword", "bool") and name not in CORE_FIELDS
-        ]
+        names = fields or facet_fields(opened.spec().fields)
         counts = {name: opened.facet(name, wanted, limit) for name in names}
     if as_json:
         print(json.dumps({name: [{"value": v, "count": n} for v, n in found] for name, found in counts.items()}))

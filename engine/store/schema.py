@@ -194,6 +194,11 @@ def check_countable(key: str, fields: Mapping[str, FieldKind]) -> None:
         )
 
 
+def facet_fields(fields: Mapping[str, FieldKind]) -> list[str]:
+    """Return what is counted where no field is named: keyword and bool fields that the source brought along."""
+    return [name for name, kind in fields.items() if kind in ("keyword", "bool") and name not in CORE_FIELDS]
+
+
 def check_groupable(key: str, fields: Mapping[str, FieldKind]) -> None:
     """Let a grouping pass only on a field that Qdrant can group by. Raises: FilterError."""
     check_filter({"must": [{"is_empty": {"key": key}}]}, fields)

@@ -71,7 +71,7 @@ async function show() {
   if (document.activeElement !== byId("other-words")) byId("other-words").value = s.otherWords;
   chips(s);
   showItem(s.item);
-  const search = JSON.stringify([{ ...s, item: "" }]);
+  const search = JSON.stringify({ ...s, item: "" });
   if (search === shownSearch) return;
   shownSearch = search;
   const number = ++asked;
