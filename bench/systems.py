@@ -88,7 +88,7 @@ def recipe_for(system: System, data: Data) -> Recipe:
     whole = load_recipe("small-from-scratch")
     model = dataclasses.replace(whole.model, text_base="", text_layers=2, vocabulary=4096, patches=64)
     sizes = {"epochs": data.epochs, "batch_size": data.batch_size, "head_steps": 300}
-    changes = {**sizes, "coarse_share": 0.7, "ema_decay": 0.98}
+    changes = {**sizes, "ema_decay": 0.98}
     optimizer = dataclasses.replace(whole.optimizer, **{**changes, **(system.trained or {})})
     if optimizer.epochs == 0 or optimizer.loss == "raw":
         model = dataclasses.replace(model, patches=0)

@@ -52,7 +52,7 @@ def measure(bench: Bench) -> list[Row]:
     recipe = dataclasses.replace(
         recipe,
         model=dataclasses.replace(recipe.model, text_base="", text_layers=2, vocabulary=4096),
-        optimizer=dataclasses.replace(recipe.optimizer, batch_size=BATCH, coarse_share=0.0),
+        optimizer=dataclasses.replace(recipe.optimizer, batch_size=BATCH),
     )
     out = bench.work / "train-rate"
     torch.set_num_threads(cores())

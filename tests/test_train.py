@@ -11,6 +11,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,6 +37,7 @@ from train.frozen import TokenStates, extend, pooled
 from train.gradcache import backward_in_chunks
 from train.loss import contrastive_loss, same_key, sigmoid_loss
 from train.mix import best_mixture
+from train.model import build_model
 from train.recipe import RECIPES, DataRecipe, ModelRecipe, OptimizerRecipe, Recipe, load_recipe
 from train.run import Progress, Run
 from train.schedule import learning_rate, parameter_groups
@@ -44,7 +46,18 @@ from train.trainer import train
 
 TINY = Recipe(
     "tiny",
-    ModelRecipe(32, 32, (8, 16), (1, 1), 0.05, "", 16, 1, 2, 700, 77, 12),
+    ModelRecipe(
+        image_height=32,
+        image_width=32,
+        vision_stem=8,
+        vision_widths=(8, 16, 64),
+        vision_depths=(1, 1, 1),
+        text_width=16,
+        text_layers=1,
+        text_heads=2,
+        vocabulary=700,
+        dimension=12,
+    ),
     DataRecipe(),
     OptimizerRecipe(batch_size=12, epochs=2, learning_rate=1e-3),
 )
@@ -98,12 +111,12 @@ def test_every_byte_is_a_token_and_every_text_ends_once() -> None:
     assert len(tokenizer("dress")["input_ids"]) == 3
 
 
-def test_augmentation_gives_the_asked_size_and_varies_with_the_seed_alone() -> None:
+def test_augmentation_keeps_the_size_and_varies_with_the_seed_alone() -> None:
     pixels = torch.randint(0, 256, (6, 20, 16, 3), dtype=torch.uint8)
     first, again, other = (
-        augment(pixels, draw_variation(6, np.random.default_rng(seed), DataRecipe()), (16, 8)) for seed in (1, 1, 2)
+        augment(pixels, draw_variation(6, np.random.default_rng(seed), DataRecipe())) for seed in (1, 1, 2)
     )
-    assert first.shape == (6, 3, 16, 8)
+    assert first.shape == (6, 3, 20, 16)
     assert 0 <= float(first.min()) <= float(first.max()) <= 255
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -112,7 +125,7 @@ def test_augmentation_gives_the_asked_size_and_varies_with_the_seed_alone() -> N
 def test_augmentation_of_strength_zero_only_mirrors() -> None:
     pixels = torch.randint(0, 256, (6, 20, 16, 3), dtype=torch.uint8)
     nothing = DataRecipe(crop_scale=1.0, brightness=0.0, erase=0.0)
-    still = augment(pixels, draw_variation(6, np.random.default_rng(4), nothing), (20, 16))
+    still = augment(pixels, draw_variation(6, np.random.default_rng(4), nothing))
     for one, two in zip(still, pixels.permute(0, 3, 1, 2).float(), strict=True):
         assert torch.allclose(one, two, atol=0.1) or torch.allclose(one, two.flip(2), atol=0.1)
 
@@ -431,7 +444,7 @@ def test_the_shortcut_through_the_last_layer_gives_what_the_whole_tower_gives(
 
 
 def test_onnx_towers_have_no_weights_of_their_own_and_move_with_their_folder(drawings: Source, tmp_path: Path) -> None:
-    wide = dataclasses.replace(TINY.model, text_width=64, text_heads=2, vision_widths=(16, 32))
+    wide = dataclasses.replace(TINY.model, text_width=64, text_heads=2, vision_widths=(16, 32, 64))
     one = dataclasses.replace(TINY, model=wide, optimizer=dataclasses.replace(TINY.optimizer, epochs=1))
     folder = train(one, [drawings], tmp_path / "run", threads=1)
     weights = (folder / "model.safetensors").stat().st_size
@@ -543,12 +556,34 @@ def test_untrained_attention_over_pooled_embeddings_changes_no_order_and_trainin
 @pytest.fixture(scope="session")
 def looking_closer(drawings: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny checkpoint with token heads."""
-    sizes = dataclasses.replace(TINY.model, patches=8, vision_widths=(8, 16))
+    sizes = dataclasses.replace(TINY.model, patches=8)
     choices = dataclasses.replace(TINY.optimizer, head_steps=4)
     out = tmp_path_factory.mktemp("heads") / "run"
     with pytest.MonkeyPatch.context() as patch:  # so small a model gains nothing by them
         patch.setattr("train.trainer.choose_weight", lambda *_: (0.5, {}))
         return train(dataclasses.replace(TINY, model=sizes, optimizer=choices), [drawings], out, threads=1)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"image_height": 40},
+        {"image_height": 144, "image_width": 16},
+        {"vision_widths": (8, 64)},
+        {"vision_widths": (8, 16, 32)},
+    ],
+)
+def test_sizes_that_fit_no_tower_are_refused(sizes: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="hybrid tower"):
+        build_model(dataclasses.replace(TINY.model, **sizes), train_tokenizer(["a dress"], 600, 77))
+
+
+def test_an_untrained_hybrid_tower_sees_all_cells_alike() -> None:
+    tower = build_model(TINY.model, train_tokenizer(["a dress"], 600, 77)).vision_model.eval()
+    attention = tower.encoder.layer[0].attention
+    states = torch.randn(2, 5, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(attention(states), states.mean(1, keepdim=True).expand(2, 5, 64))
 
 
 def test_heads_that_help_nobody_are_not_kept(

@@ -12,7 +12,19 @@ from train.trainer import train
 
 RECIPE = Recipe(
     "tiny",
-    ModelRecipe(32, 32, (8, 16), (1, 1), 0.0, "", 16, 1, 2, 700, 77, 12),
+    ModelRecipe(
+        image_height=32,
+        image_width=32,
+        vision="convnext",
+        vision_widths=(8, 16),
+        vision_depths=(1, 1),
+        vision_dropout=0.0,
+        text_width=16,
+        text_layers=1,
+        text_heads=2,
+        vocabulary=700,
+        dimension=12,
+    ),
     DataRecipe(),
     OptimizerRecipe(batch_size=12, epochs=1, learning_rate=1e-3),
 )

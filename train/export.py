@@ -67,7 +67,8 @@ def _write_weights(model: Any, folder: Path) -> None:
 
     model.save_pretrained(folder)
     path = folder / "model.safetensors"
-    halves = {name: tensor.half() for name, tensor in load_file(path).items()}
+    learnt = {name for name, _ in model.named_parameters()}  # not the statistics of batch normalisation
+    halves = {name: tensor.half() if name in learnt else tensor for name, tensor in load_file(path).items()}
     save_file(halves, path, metadata={"format": "pt"})
     path.chmod(0o644)
 

@@ -22,6 +22,7 @@ from transformers import AutoTokenizer, BertModel
 
 from engine.checkpoint import Checkpoint
 from engine.errors import CheckpointError
+from train.model import start_uniform
 
 CHUNK = 128
 MAX_TOKENS = 96
@@ -52,7 +53,16 @@ def extend(base: Checkpoint, new_layers: int, vocabulary: int, corpus: Iterable[
     weights = {name: value for name, value in old.state_dict().items() if not name.startswith("pooler.")}
     weights["embeddings.word_embeddings.weight"] = weights["embeddings.word_embeddings.weight"][kept]
     model.load_state_dict(weights, strict=False)
+    _start_as_mean(model, new_layers)
     return model, _shrunk(tokenizer, kept, out)
+
+
+def _start_as_mean(model: Any, new_layers: int) -> None:
+    """Let the pooled output start near the mean of the token states, which is what such an encoder was trained for."""
+    for layer in model.encoder.layer[-new_layers:]:
+        start_uniform(layer.attention.self.query, layer.attention.self.value, layer.attention.output.dense)
+    with torch.no_grad():
+        model.pooler.dense.weight.copy_(torch.eye(model.config.hidden_size))
 
 
 def freeze(text_model: Any, new_layers: int) -> None:

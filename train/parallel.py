@@ -55,6 +55,14 @@ def gathered(rows: Tensor) -> Tensor:
     return torch.cat(all_gather(rows))  # type: ignore[no-untyped-call]
 
 
+def average_buffers(model: nn.Module) -> None:
+    """Give every process the same statistics of batch normalisation: each has seen its share of the photographs."""
+    if dist.is_initialized():
+        for buffer in filter(torch.is_floating_point, model.buffers()):
+            dist.all_reduce(buffer)
+            buffer /= dist.get_world_size()
+
+
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Give every process the same gradients: those of the loss over the whole batch.
 

@@ -42,13 +42,12 @@ def fit_token_heads(
     scale = torch.nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE, device=run.device))
     learning = [*heads.parameters(), scale]
     optimizer = torch.optim.AdamW(learning, weight_decay=0.05)
-    size = (towers.preprocessing.height, towers.preprocessing.width)
     for step in range(steps):
         run.use_idle_cores()
         rows = np.sort(rng.choice(captioned, min(BATCH, len(captioned)), replace=False))
         texts, _ = run.texts.choose(rows, rng)
         pixels = torch.from_numpy(np.asarray(pairs.pixels[rows])).to(run.device)
-        photographs = augment(pixels, draw_variation(len(rows), rng, run.recipe.data), size)
+        photographs = augment(pixels, draw_variation(len(rows), rng, run.recipe.data))
         with torch.no_grad():
             cells = towers.cells(model, photographs)
             states, there = towers.word_states(model, texts, run.texts.texts)

@@ -26,7 +26,7 @@ from train.gradcache import backward_in_chunks
 from train.loss import MAX_LOGIT_SCALE, contrastive_loss, same_key, sigmoid_loss
 from train.pairs import Pairs
 from train.recipe import Recipe
-from train.schedule import learning_rate, parameter_groups, size_at
+from train.schedule import learning_rate, parameter_groups
 from train.texts import write_texts
 from train.towers import Towers
 
@@ -70,7 +70,8 @@ class Run:
         self.texts = write_texts(pairs, recipe.data, choices.seed)
         towers.prepare(pairs, self.texts.texts, choices, out / "states")
         self.bias = nn.Parameter(torch.tensor(SIGMOID_BIAS, device=self.device))
-        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(choices.ema_decay))  # type: ignore[no-untyped-call]
+        averaging = get_ema_multi_avg_fn(choices.ema_decay)  # type: ignore[no-untyped-call]
+        self.average = AveragedModel(self.model, multi_avg_fn=averaging, use_buffers=True)
         groups = parameter_groups(self.model, choices.weight_decay, choices.layer_decay)
         if choices.loss == "sigmoid":
             groups.append({"params": [self.bias], "weight_decay": 0.0, "scale": 1.0})
@@ -162,6 +163,7 @@ class Run:
         self.optimizer.step()
         with torch.no_grad():
             self.model.logit_scale.clamp_(0.0, MAX_LOGIT_SCALE)
+        parallel.average_buffers(self.model)
         self.average.update_parameters(self.model)
         return float(loss)
 
@@ -177,10 +179,9 @@ class Run:
         return photographs, titles, attributes
 
     def _photographs(self, batch: _Batch, start: int, stop: int) -> Tensor:
-        rows, spec = batch.rows[start:stop], self.towers.preprocessing
+        rows = batch.rows[start:stop]
         pixels = torch.from_numpy(np.asarray(self.pairs.pixels[rows])).to(self.device)
-        size = size_at(self.step, self.steps, self.recipe.optimizer.coarse_share, (spec.height, spec.width))
-        return self.towers.image_rows(rows, augment(pixels, batch.variation.part(start, stop), size))
+        return self.towers.image_rows(rows, augment(pixels, batch.variation.part(start, stop)))
 
     def _loss(self, batch: _Batch, images: Tensor, titles: Tensor, attributes: Tensor) -> Tensor:
         choices = self.recipe.optimizer

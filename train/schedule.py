@@ -1,4 +1,4 @@
-"""How fast each weight learns, step by step, and how large the photographs are."""
+"""How fast each weight learns, step by step."""
 
 from __future__ import annotations
 
@@ -8,10 +8,6 @@ from typing import Any
 
 from torch import nn
 
-COARSE = 0.75
-"""The side of a photograph in the coarse part of a run, as a share of its full side."""
-COARSE_STEP = 16
-"""A coarse side is a multiple of this, so that no stage of the tower cuts off an edge."""
 _LAYER = re.compile(r"\.(?:layers?|stages)\.(\d+)\.")
 
 
@@ -21,14 +17,6 @@ def learning_rate(step: int, steps: int, peak: float, warmup_share: float) -> fl
     if step < warmup:
         return peak * (step + 1) / warmup
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-
-def size_at(step: int, steps: int, coarse_share: float, full: tuple[int, int]) -> tuple[int, int]:
-    """Return height and width of the photographs in a step, in pixels (progressive resizing)."""
-    if step >= coarse_share * steps:
-        return full
-    height, width = (max(1, round(side * COARSE / COARSE_STEP)) * COARSE_STEP for side in full)
-    return height, width
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:

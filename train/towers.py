@@ -88,8 +88,10 @@ class Towers:
         parts = []
         for chunk in np.array_split(rows[order], max(1, len(rows) // TEXT_CHUNK)):
             states, there = (part.to(self.device) for part in self._states.batch(chunk))
-            parts.append(pooled(self.model.text_model, self._new_layers, states, there))
-        output = self.model.text_projection(torch.cat(parts))
+            with autocast(self.device):
+                parts.append(pooled(self.model.text_model, self._new_layers, states, there))
+        with autocast(self.device):
+            output = self.model.text_projection(torch.cat(parts))
         return F.normalize(output.float(), dim=-1)[torch.from_numpy(np.argsort(order)).to(self.device)]
 
     @property
