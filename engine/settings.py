@@ -19,6 +19,7 @@ from engine.errors import UsageError
 FILE = "engine.toml"
 SECRETS = {"api_key", "server_key"}
 VARIABLES = {
+    "url": ("ENGINE_URL",),
     "store": ("QDRANT_URL", "ENGINE_STORE"),
     "collection": ("QDRANT_COLLECTION", "ENGINE_COLLECTION"),
     "api_key": ("QDRANT_API_KEY", "ENGINE_API_KEY"),
@@ -34,10 +35,12 @@ VARIABLES = {
 class Settings:
     """Where the collection is and which checkpoint speaks for it.
 
+    ``url``: of a running `engine serve`, which is asked instead of opening ``store``.
     ``api_key``: Qdrant's. ``server_key``: what callers of `engine serve` must show. ``timeout_s``: of one request to a
     Qdrant server.
     """
 
+    url: str | None = None
     store: str = "fashion-store"
     collection: str = "fashion"
     api_key: str | None = None

@@ -6,7 +6,7 @@ import hashlib
 import marshal
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -150,3 +150,12 @@ class Ledger:
 def _row(entry: Entry) -> tuple[Any, ...]:
     look = entry.look
     return (*entry[:-1], look.hex if look else "", look.cells if look else b"")
+
+
+def copy_ledger(source: Path, target: Path) -> None:
+    """Let an ingest into a copied collection know the files, as one into the original does, unless it has a ledger."""
+    if not source.exists() or target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
+        one.backup(other)

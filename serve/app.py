@@ -51,6 +51,7 @@ from serve.messages import (
 from serve.pictures import WIDTHS, Picture, original, small
 from serve.problems import handle_problems
 from serve.stages import Stages
+from serve.store import store_routes
 
 PAGE = Path(__file__).parent / "page"
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -67,8 +68,10 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 Where = Annotated[list[Text] | None, Query(max_length=32, description="Filters such as colour=red or price<50.")]
 
 
-def make_app(store: Store, encoder: Encoder, limits: Limits | None = None) -> ASGIApp:
+def make_app(store: Store, encoder: Encoder, limits: Limits | None = None, *, read_only: bool = False) -> ASGIApp:
     """Return the ASGI application over one open collection; it closes neither ``store`` nor ``encoder``.
+
+    ``read_only``: other processes of this program may not write to the store through it.
 
     Raises:
         PassportError: the encoder no longer computes what it did when the collection was made.
@@ -100,6 +103,7 @@ def make_app(store: Store, encoder: Encoder, limits: Limits | None = None) -> AS
     _item_routes(app, store, stages)
     _embedding_routes(app, batching)
     _watch_routes(app, store, batching, stages)
+    store_routes(app, store, stages, read_only=read_only)
     app.mount("/page", StaticFiles(directory=PAGE))
     app.add_api_route("/", lambda: FileResponse(PAGE / "index.html"), include_in_schema=False)
     limits = limits or Limits()

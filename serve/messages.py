@@ -152,6 +152,8 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
+    kind: str | None = None
+    """Which of this program's errors it was, if one of them."""
 
 
 def found(point_id: str, payload: Payload, hit: Hit | None = None) -> dict[str, Any]:

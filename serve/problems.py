@@ -37,7 +37,7 @@ def handle_problems(app: FastAPI) -> None:
     def engine_error(request: Request, error: EngineError) -> Response:
         status = next(status for kind, status in STATUS if isinstance(error, kind))
         headers = {"Retry-After": "1"} if status == 503 else {}
-        return problem(status, str(error), headers)
+        return problem(status, str(error), headers, kind=type(error).__name__)
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:

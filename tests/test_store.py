@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from qdrant_http import serve
+from starlette.testclient import TestClient
 
 from engine.errors import FilterError, StoreError, StoreMissing
 from engine.filters import check_filter, parse_where
@@ -21,6 +23,10 @@ from engine.records import FieldKind, Point, point_id
 from engine.store.edge import EdgeStore
 from engine.store.open import open_store
 from engine.store.protocol import CollectionSpec, SearchSpec, Store
+from engine.store.remote import RemoteStore
+from serve.problems import handle_problems
+from serve.stages import Stages
+from serve.store import store_routes
 
 DIMENSION = 8
 FIELDS: dict[str, FieldKind] = {
@@ -75,12 +81,16 @@ POINTS = catalogue()
 BY_ID = {point.id: point for point in POINTS}
 
 
-@pytest.fixture(params=["edge", "local", "http", "live"])
+@pytest.fixture(params=["edge", "served", "local", "http", "live"])
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
-    """Open the same collection again and again, in one of four ways; the client is closed at the end."""
+    """Open the same collection again and again, in one of five ways; the client is closed at the end."""
     name = f"test-{uuid.uuid4().hex[:8]}"
     if request.param == "edge":
         yield lambda: open_store(str(tmp_path / "store"), name)
+        return
+    if request.param == "served":
+        with EdgeStore(tmp_path / "store", name) as own, TestClient(serving(own)) as http:
+            yield lambda: RemoteStore("http://testserver", client=http, retry_for_s=0.1)
         return
     from qdrant_client import QdrantClient
 
@@ -103,6 +113,14 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
         client.close()
     else:
         pytest.skip("QDRANT_URL is not set")
+
+
+def serving(store: Store) -> FastAPI:
+    """The part of `engine serve` that other processes reach its store by."""
+    app = FastAPI()
+    handle_problems(app)
+    store_routes(app, store, Stages(), read_only=False)
+    return app
 
 
 @pytest.fixture

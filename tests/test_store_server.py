@@ -124,7 +124,7 @@ def test_where_no_server_is_none_is_waited_for() -> None:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
         with (
             open_store(url, "fashion") as store,
-            pytest.raises(StoreUnavailable, match=rf"no Qdrant at {url} .*start one, or leave out --store"),
+            pytest.raises(StoreUnavailable, match=rf"no Qdrant at {url} .*start it, or leave out --store"),
         ):
             store.exists()
 

@@ -62,8 +62,9 @@ def status_command(
     with open_named_store(settings) as opened:
         spec, health = opened.spec(), opened.health()
     about = {
-        "collection": settings.collection,
+        "collection": None if settings.url else settings.collection,
         "store": f"{health.backend} {health.version} at {health.location}",
+        "through": opened.location if opened.location != health.location and "://" in opened.location else None,
         "points": health.points,
         "points_in_graph": health.indexed,
         "disk_mb": None if health.disk_bytes is None else round(health.disk_bytes / 1e6, 1),

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from engine.cli import collection, examine, ingest, learn, query, serve
+from engine.cli import collection, examine, ingest, learn, query, serve, transfer
 from engine.errors import EngineError
 
 
@@ -51,6 +51,8 @@ app.command("status")(collection.status_command)
 app.command("show")(collection.show_command)
 app.command("delete")(collection.delete_command)
 app.command("export")(collection.export_command)
+app.command("push")(transfer.push_command)
+app.command("pull")(transfer.pull_command)
 app.command("config")(collection.config_command)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from engine.rerank import Reranker
     from engine.settings import Settings
     from engine.store.protocol import Store
+    from engine.store.remote import RemoteStore
 
 StoreOption = Annotated[str | None, typer.Option("--store", help="Folder of an embedded store, or a Qdrant URL.")]
 CollectionOption = Annotated[str | None, typer.Option("--collection", help="Name of the collection.")]
@@ -42,15 +44,33 @@ class Opened:
 def settings_of(
     store: str | None, collection: str | None, model: str | None = None, device: str | None = None
 ) -> Settings:
-    """Return the settings under these flags."""
+    """Return the settings under these flags; who names a store does not mean a server that has another open."""
     from engine.settings import load_settings
 
     flags = {"store": store, "collection": collection, "model": model, "device": device}
-    return load_settings(flags)[0]
+    settings = load_settings(flags)[0]
+    return dataclasses.replace(settings, url=None) if store else settings
+
+
+def open_served(settings: Settings) -> RemoteStore | None:
+    """Return the store of a running `engine serve`: the one at ``url``, or that which has the embedded store open."""
+    from engine.store.open import served_at
+
+    url = settings.url or served_at(settings.store, settings.collection)
+    if not url:
+        return None
+    from engine.store.remote import RemoteStore
+
+    return RemoteStore(url, key=settings.server_key, timeout_s=settings.timeout_s)
 
 
 def open_named_store(settings: Settings) -> Store:
-    """Open the store that the settings name; the collection may not exist yet."""
+    """Open the store that the settings name, through whoever serves it; the collection may not exist yet."""
+    return open_served(settings) or open_own_store(settings)
+
+
+def open_own_store(settings: Settings) -> Store:
+    """Open the store in this process; the collection may not exist yet."""
     from engine.store.open import open_store
 
     return open_store(
@@ -64,7 +84,7 @@ def open_named_store(settings: Settings) -> Store:
 
 
 def open_with_encoder(settings: Settings) -> Opened:
-    """Open an existing collection and the encoder that made it.
+    """Open an existing collection in this process, and the encoder that made it.
 
     Raises:
         PassportError: the checkpoint at hand is another one.
@@ -74,7 +94,7 @@ def open_with_encoder(settings: Settings) -> Opened:
     from engine.encoder import load_encoder
     from engine.passport import check_fingerprint
 
-    store = open_named_store(settings)
+    store = open_own_store(settings)
     passport = store.spec().passport
     checkpoint = find_checkpoint(settings.model)
     check_fingerprint(passport, checkpoint)
@@ -114,11 +134,11 @@ def all_records(store: Store, wanted: FilterJSON | None = None, *, vectors: bool
 
 def ledger_path(settings: Settings) -> Path:
     """Return where the ledger of a collection lies: beside an embedded one, in the state folder for a server's."""
-    if "://" not in settings.store:
+    if not settings.url and "://" not in settings.store:
         return Path(settings.store) / settings.collection / "ledger.sqlite"
     import hashlib
 
     from engine.settings import state_folder
 
-    server = hashlib.sha256(settings.store.encode()).hexdigest()[:12]
+    server = hashlib.sha256((settings.url or settings.store).encode()).hexdigest()[:12]
     return state_folder() / f"{server}-{settings.collection}.sqlite"

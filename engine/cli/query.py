@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,13 +18,17 @@ from engine.cli.options import (
     StoreOption,
     WhereOption,
     filter_of,
+    open_served,
     open_with_encoder,
     reranker_of,
     settings_of,
 )
 
 if TYPE_CHECKING:
-    from engine.encoder import Encoder
+    from engine.records import Hit
+    from engine.search import Page, Query
+    from engine.settings import Settings
+    from engine.store.remote import RemoteStore
 
 
 def query_command(
@@ -66,8 +70,7 @@ def query_command(
     Without any of these, --where alone lists what passes the filter. A score is a cosine.
     """
     from engine.cli import output
-    from engine.passport import check_golden_images, check_golden_texts
-    from engine.search import Page, Query, search
+    from engine.search import Page, Query
 
     form = output.choose(as_json=as_json, as_jsonl=as_jsonl, as_csv=as_csv, as_paths=as_paths)
     images = []
@@ -81,21 +84,46 @@ def query_command(
     )
     page = Page(filter_of(where, filter), limit, offset, min_score, exact, group_by, reranker_of(rerank))
     queries = [replace(query, text=one) for one in _texts(text)]
-    opened = open_with_encoder(settings_of(store, collection, model, device))
-    with opened.store:
-        if any(not one.is_empty for one in queries):
-            check_golden_texts(opened.store.spec().passport, opened.encoder)
-        if images:
-            check_golden_images(opened.store.spec().passport, opened.encoder)
-        for words in [*(one.text for one in queries), *query.unwanted]:
-            _tell_if_cut(words, opened.encoder)
-        answers = [output.Answer(one.text, search(opened.store, opened.encoder, one, page)) for one in queries]
+    settings = settings_of(store, collection, model, device)
+    server = open_served(settings)
+    found = _ask_server(server, queries, page) if server else _search_here(settings, queries, page)
+    answers = [output.Answer(one.text, hits) for one, hits in zip(queries, found, strict=True)]
     output.write(answers, form, several=text == "-", pictures=pictures)
     if html:
         from engine.cli.sheet import write_sheet
 
         write_sheet(html, answers)
         print(f"contact sheet: {html}", file=sys.stderr)
+
+
+def _search_here(settings: Settings, queries: Sequence[Query], page: Page) -> list[list[Hit]]:
+    """Open collection and checkpoint in this process, and search; warn of texts that are longer than it reads."""
+    from engine.passport import check_golden_images, check_golden_texts
+    from engine.search import search
+
+    opened = open_with_encoder(settings)
+    with opened.store:
+        passport, encoder = opened.store.spec().passport, opened.encoder
+        if any(not one.is_empty for one in queries):
+            check_golden_texts(passport, encoder)
+        if any(one.images for one in queries):
+            check_golden_images(passport, encoder)
+        for words in dict.fromkeys(words for one in queries for words in (one.text, *one.unwanted)):
+            if len(words.encode()) + 2 > encoder.checkpoint.context:  # a token is >= 1 byte
+                _tell_if_cut(words, encoder.count_tokens(words), encoder.checkpoint.context)
+        return [search(opened.store, encoder, one, page) for one in queries]
+
+
+def _ask_server(server: RemoteStore, queries: Sequence[Query], page: Page) -> list[list[Hit]]:
+    from engine.remote import search_remotely
+
+    answers = []
+    with server:
+        for one in queries:
+            hits, told = search_remotely(server, one, page)
+            _tell_if_cut(one.text, told.get("tokens", 0), told.get("context", 0))
+            answers.append(hits)
+    return answers
 
 
 def _texts(argument: str) -> Iterator[str]:
@@ -112,9 +140,8 @@ def _readable(words: str) -> str:
     return words.encode(errors="replace").decode()
 
 
-def _tell_if_cut(words: str, encoder: Encoder) -> None:
-    context = encoder.checkpoint.context
-    if len(words.encode()) + 2 > context and (tokens := encoder.count_tokens(words)) > context:  # a token is >= 1 byte
+def _tell_if_cut(words: str, tokens: int, context: int) -> None:
+    if tokens > context:
         print(
             f"{words[:30]!r}... has {tokens} tokens, the model reads {context}: the rest is left out", file=sys.stderr
         )

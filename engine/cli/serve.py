@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from typing import Annotated
 
@@ -20,6 +21,8 @@ from engine.errors import UsageError
 KEEP_ALIVE_S = 75
 """Longer than the 60 s of common proxies: they close an idle connection, so no request meets one that just ended."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""What stands for all addresses of a machine, and one of them."""
 
 
 def serve_command(
@@ -33,6 +36,9 @@ def serve_command(
     in_flight: Annotated[
         int, typer.Option(min=1, max=10_000, help="Requests at once; more are answered with 429.")
     ] = 64,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Let no `engine ingest` or `delete` write through this server.")
+    ] = False,
     allow_origin: Annotated[
         list[str] | None, typer.Option(help="Web page that may call the API from a browser (CORS); default: none.")
     ] = None,
@@ -45,6 +51,7 @@ def serve_command(
     try:
         import uvicorn
 
+        from engine.store.edge import EdgeStore
         from serve.app import make_app
         from serve.guard import Limits
     except ImportError as error:
@@ -56,14 +63,31 @@ def serve_command(
     opened = open_with_encoder(settings)
     with opened.store:
         limits = Limits(settings.server_key, body_mb * 1_000_000, in_flight, tuple(allow_origin or ()))
-        app = make_app(opened.store, opened.encoder, limits)
-        print(f"serving {opened.store.location} on http://{host}:{port}", file=sys.stderr)
+        app = make_app(opened.store, opened.encoder, limits, read_only=read_only)
         config = uvicorn.Config(
-            *(app, host, port),
+            app,
             log_level="warning",
             access_log=False,
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=10,
         )
-        uvicorn.Server(config).run()
+        with _listening(host, port) as listening:
+            own = EVERY_ADDRESS.get(host, host)
+            url = f"http://{f'[{own}]' if ':' in own else own}:{listening.getsockname()[1]}"
+            if isinstance(opened.store, EdgeStore):
+                opened.store.announce(url)
+            print(f"serving {opened.store.location} on {url}", file=sys.stderr)
+            uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {host}, port {port} ({error.strerror or error}): choose another --port, or 0 for any"
+        ) from None
+    return listening

@@ -230,6 +230,10 @@ class EdgeStore:
                 version=version("qdrant-edge-py"),
             )
 
+    def announce(self, url: str) -> None:
+        """Leave word for others that the collection can be asked at ``url`` (`engine.store.open.served_at`)."""
+        self._owner.announce(url)
+
     def close(self) -> None:
         """Flush and let go of the folder; the store opens again when it is used again."""
         self._owner.close()

@@ -1,7 +1,7 @@
 """The files around an embedded collection.
 
 <folder>/<collection>/CURRENT            the name of the generation that is read and written, replaced atomically
-<folder>/<collection>/owner.json         who has it open: pid, command, since
+<folder>/<collection>/owner.json         who has it open: pid, command, since, url
 <folder>/<collection>/<generation>/      Qdrant Edge's shard, and beside its files
 <folder>/<collection>/<generation>/collection.json    the spec, and how many points there are at least
 """
@@ -111,12 +111,12 @@ def read_spec(path: Path) -> tuple[CollectionSpec, int]:
     return spec, points
 
 
-def write_owner(home: Path) -> None:
-    """Leave word of who has the collection open; arguments are left out, as they may hold secrets."""
+def write_owner(home: Path, url: str | None = None) -> None:
+    """Leave word of who has the collection open, and where it can be asked; arguments may hold secrets: left out."""
     words = [Path(sys.argv[0]).name or "python", *sys.argv[1:2]]
     command = " ".join(word for word in words if not word.startswith("-"))
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    replace_file(home / OWNER_FILE, json.dumps({"pid": os.getpid(), "command": command, "since": since}))
+    replace_file(home / OWNER_FILE, json.dumps({"pid": os.getpid(), "command": command, "since": since, "url": url}))
 
 
 def owner(home: Path) -> str:
@@ -126,6 +126,15 @@ def owner(home: Path) -> str:
         return f"pid {known['pid']} ({known['command']}, since {known['since']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
+
+
+def owner_url(home: Path) -> str | None:
+    """Return where the process that has the collection open can be asked, if it left word."""
+    try:
+        url = json.loads((home / OWNER_FILE).read_text(encoding="utf-8"))["url"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return url if isinstance(url, str) else None
 
 
 def forget_owner(home: Path) -> None:

@@ -36,13 +36,17 @@ class ShardOwner:
         self._spec: CollectionSpec | None = None
         self._expected = 0
         self._dirty = False
+        self._url: str | None = None
 
     @contextmanager
     def reading(self) -> Iterator[qe.EdgeShard]:
-        """Give the open shard, and turn what the engine raises into our errors."""
+        """Give the open shard, and turn what the engine raises into our errors.
+
+        One thread at a time, as `reconfigure` closes the shard; Edge would let no other thread run anyhow.
+        """
         shard = self._shard()
-        with translated(self.path):
-            yield shard
+        with self._lock, translated(self.path):
+            yield self._open or shard
 
     @contextmanager
     def writing(self, needed: int) -> Iterator[qe.EdgeShard]:
@@ -73,6 +77,12 @@ class ShardOwner:
                 shard, self._open = self._open, None
                 self._spec = None
                 edge_shard.close(shard, self._home)
+
+    def announce(self, url: str) -> None:
+        """Leave word for others that this process can be asked at ``url``, as long as it has the shard open."""
+        self._url = url
+        self._shard()
+        files.write_owner(self._home, url)
 
     def exists(self) -> bool:
         """Say whether the collection has been created; does not open it."""
@@ -134,5 +144,7 @@ class ShardOwner:
         self._spec = None  # another owner may have written since
         self.spec()
         shard = edge_shard.load(self.path, self._expected, self._wait_s, config)
+        if self._url:
+            files.write_owner(self._home, self._url)
         self._pid = os.getpid()
         return shard

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from engine.store.protocol import Store
 
+SERVER_URL = re.compile(r"https?://")
+
 
 def open_store(
     location: str,
@@ -24,10 +26,27 @@ def open_store(
     Raises:
         UsageError: a name that no collection can have.
     """
-    if re.match(r"https?://", location):
+    if SERVER_URL.match(location):
         from engine.store.server import ServerStore
 
         return ServerStore(location, collection, api_key=api_key, prefer_grpc=prefer_grpc, timeout_s=timeout_s)
     from engine.store.edge import EdgeStore
 
     return EdgeStore(Path(location), collection, wait_s=wait_s)
+
+
+def served_at(location: str, collection: str) -> str | None:
+    """Return the URL of the `engine serve` on this machine that has an embedded collection open, if one answers."""
+    if SERVER_URL.match(location):
+        return None
+    from engine.store.edge_files import owner_url
+
+    url = owner_url(Path(location) / collection)
+    if url is None:
+        return None
+    import httpx
+
+    try:
+        return url if httpx.get(f"{url}/healthz", timeout=2).is_success else None
+    except httpx.HTTPError:  # it was killed, and could not take back its word
+        return None

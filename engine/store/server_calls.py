@@ -1,7 +1,7 @@
-"""Calls to a Qdrant server: tried again while that can help, and their failures in our own words.
+"""Calls to a server: tried again while that can help, and their failures in our own words.
 
-The client gives up on a 503 after 50 ms, and waits for ever on a 429; here both back off exponentially, with jitter
-and a deadline. Failures are told apart by what they carry, so that this module needs no client.
+Qdrant's client gives up on a 503 after 50 ms, and waits for ever on a 429; here both back off exponentially, with
+jitter and a deadline. Failures are told apart by what they carry, so that this module needs no client.
 """
 
 from __future__ import annotations
@@ -25,11 +25,21 @@ _FULL = ("no space left", "not enough space", "insufficient storage", "disk full
 class Caller:
     """Makes the calls of one store; every one must be safe to repeat.
 
-    ``where`` names the server in messages. A server that never answered is not waited for.
+    ``where`` and ``name`` name the server in messages, ``otherwise`` is how to do without it. A server that never
+    answered is not waited for.
     """
 
-    def __init__(self, where: str, *, retry_for_s: float = RETRY_FOR_S, secret: str | None = None) -> None:
-        self._where = where
+    def __init__(
+        self,
+        where: str,
+        *,
+        retry_for_s: float = RETRY_FOR_S,
+        secret: str | None = None,
+        name: str = "Qdrant",
+        otherwise: str = "leave out --store",
+    ) -> None:
+        self._server = f"{name} at {where}"
+        self._otherwise = otherwise
         self._retry_for_s = retry_for_s
         self._secret = secret
         self._met = False
@@ -72,21 +82,21 @@ class Caller:
     def _translated(self, error: Exception) -> StoreError:
         status, text = _status(error), self._text(error)
         if status in TRANSIENT:
-            return StoreUnavailable(f"Qdrant at {self._where} kept refusing ({status}: {text}): try again later")
+            return StoreUnavailable(f"{self._server} kept refusing ({status}: {text}): try again later")
         if status == 507 or any(words in text.lower() for words in _FULL):
-            return StoreFull(f"the disk of Qdrant at {self._where} is full: {text}")
+            return StoreFull(f"the disk of {self._server} is full: {text}")
         if status in (401, 403):
-            return StoreError(f"Qdrant at {self._where} does not accept the API key ({status})")
+            return StoreError(f"{self._server} does not accept the API key ({status})")
         if status == 404 or (status is None and "not found" in text.lower()):
-            return StoreMissing(f"Qdrant at {self._where}: {text}")
+            return StoreMissing(f"{self._server}: {text}")
         if status is not None:
-            return StoreError(f"Qdrant at {self._where} refused ({status}): {text}")
+            return StoreError(f"{self._server} refused ({status}): {text}")
         if _network(error):
             late = "timed out" in text.lower() or "timeout" in type(_source(error)).__name__.lower()
             if late or self._met:
-                return StoreUnavailable(f"Qdrant at {self._where} does not answer: {text}; try again later")
-            return StoreUnavailable(f"no Qdrant at {self._where} ({text}): start one, or leave out --store")
-        return StoreError(f"Qdrant at {self._where}: {text}")
+                return StoreUnavailable(f"{self._server} does not answer: {text}; try again later")
+            return StoreUnavailable(f"no {self._server} ({text}): start it, or {self._otherwise}")
+        return StoreError(f"{self._server}: {text}")
 
     def _text(self, error: Exception) -> str:
         """Return what went wrong, on one line and without the key."""

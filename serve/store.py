@@ -1,0 +1,49 @@
+"""The open store for other processes of this program: ingest, facets, status and the rest while the page is served.
+
+`engine.store.remote.RemoteStore` is the other side. Not part of the public API: both sides are of one version.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Header
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from engine.errors import UsageError
+from engine.store.protocol import Store
+from engine.store.wire import HEADER, READING, VERSION, WRITING, pack, unpack
+from serve.messages import Asked
+from serve.stages import Stages
+
+
+class Call(Asked):
+    """A call of one of the store's methods, its arguments packed by `engine.store.wire`."""
+
+    arguments: list[Any]
+    named: dict[str, Any]
+
+
+def store_routes(app: FastAPI, store: Store, stages: Stages, *, read_only: bool) -> None:
+    """Let ``app`` answer calls of the store's methods."""
+    allowed = READING if read_only else READING | WRITING
+
+    @app.post("/v1/store/{operation}", include_in_schema=False)
+    def call(operation: str, asked: Call, version: Annotated[str, Header(alias=HEADER)] = "") -> JSONResponse:
+        if version != VERSION:
+            raise HTTPException(403, f"give the header {HEADER}: {VERSION}; caller and server must be of one version")
+        if operation not in allowed:
+            if operation in WRITING:
+                raise HTTPException(403, "this server only reads: start it without --read-only to write through it")
+            raise HTTPException(404, f"a store has no call {operation!r}")
+        try:
+            arguments, named = unpack(asked.arguments), unpack(asked.named)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UsageError(f"the arguments of {operation} cannot be read: {error!r}") from error
+        with stages.stage("store"):
+            try:
+                result = getattr(store, operation)(*arguments, **named)
+            except (TypeError, AttributeError) as error:
+                raise UsageError(f"{operation} does not take these arguments: {error}") from error
+        return JSONResponse({"result": pack(result)})

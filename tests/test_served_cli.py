@@ -1,0 +1,120 @@
+"""One embedded store for everybody: the program goes through the running `engine serve` that has it open."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from workshop import command, environment, paint
+
+from engine.store.open import served_at
+
+
+def run(*arguments: object, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    env = {**environment(cwd / "state"), **more}
+    return subprocess.run(command(*arguments), cwd=cwd, capture_output=True, text=True, env=env, check=False)
+
+
+@contextmanager
+def served(store: Path, *options: str, **more: str) -> Iterator[str]:
+    """Run the real `engine serve` over an embedded store; give its address."""
+    env = {**environment(store.parent / "state"), **more}
+    arguments = command("serve", "--store", store, "--port", "0", *options)
+    with subprocess.Popen(arguments, cwd=store.parent, stderr=subprocess.PIPE, text=True, env=env) as process:
+        assert process.stderr
+        line = process.stderr.readline()
+        found = re.search(r"on (http://\S+)$", line.strip())
+        assert found, line + process.stderr.read()
+        try:
+            yield found[1]
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+
+
+def test_a_query_finds_the_same_with_and_without_a_server(ingested: Path, drawings: Path, tmp_path: Path) -> None:
+    photograph = next((drawings / "images").iterdir())
+    questions: list[tuple[object, ...]] = [
+        ("query", "a red dress", "-k", "5", "--json", "--store", ingested),
+        ("query", "coat", "--not", "floral", "--where", "gender=women", "-k", "5", "--offset", "3", "--json"),
+        ("query", "--image", photograph, "-k", "3", "--json"),
+        ("query", "--where", "gender=men", "-k", "4", "--json"),
+    ]
+    (tmp_path / "fashion-store").symlink_to(ingested)
+    alone = [run(*question, cwd=tmp_path) for question in questions]
+    with served(ingested):
+        through = [run(*question, cwd=tmp_path) for question in questions]
+    for one, other in zip(alone, through, strict=True):
+        assert one.returncode == other.returncode == 0, one.stderr + other.stderr
+        ours, theirs = (json.loads(answer.stdout)["hits"] for answer in (one, other))
+        assert [hit["id"] for hit in ours] == [hit["id"] for hit in theirs]
+        assert [hit["score"] for hit in ours] == pytest.approx([hit["score"] for hit in theirs], abs=2e-3)
+
+
+def test_photographs_are_ingested_while_the_store_is_served(ingested: Path, tmp_path: Path) -> None:
+    paint(tmp_path / "new" / "blocks.png", 5)
+    with served(ingested) as url:
+        told = run("ingest", "new", "--store", ingested, "--id-prefix", "new/", cwd=tmp_path)
+        assert told.returncode == 0, told.stderr
+        assert "1 found = 1 indexed" in told.stdout
+        assert httpx.get(f"{url}/v1/items/new/blocks").status_code == 200
+        again = run("ingest", "new", "--store", ingested, "--id-prefix", "new/", cwd=tmp_path)
+        assert "1 unchanged" in again.stdout, "the ledger lies beside the store"
+        assert "points: 49" in run("status", "--store", ingested, cwd=tmp_path).stdout
+        assert run("delete", "new/blocks", "--yes", "--store", ingested, cwd=tmp_path).stdout == "deleted 1\n"
+        assert httpx.get(f"{url}/v1/items/new/blocks").status_code == 404
+        assert served_at(str(ingested), "fashion") == url, "it is still told of after the shard was opened again"
+    assert served_at(str(ingested), "fashion") is None
+    assert "points: 48" in run("status", "--store", ingested, cwd=tmp_path).stdout
+
+
+def test_a_url_in_the_environment_needs_neither_store_nor_checkpoint(ingested: Path, tmp_path: Path) -> None:
+    secret = {"ENGINE_SERVER_KEY": "s3cret"}
+    with served(ingested, **secret) as url:
+        there = {"ENGINE_URL": url, "ENGINE_MODEL": str(tmp_path / "none"), **secret}
+        assert run("query", "a red dress", "-k", "2", "--paths", cwd=tmp_path, **there).stdout.count("\n") == 2
+        assert "women" in run("facets", "gender", cwd=tmp_path, **there).stdout
+        assert f"through: {url}" in run("status", cwd=tmp_path, **there).stdout
+        stranger = run("query", "a red dress", cwd=tmp_path, ENGINE_URL=url)
+        assert stranger.returncode == 6
+        assert "does not accept the API key" in stranger.stderr
+        wrong = run("query", "x", "--where", "shoe_size=3", cwd=tmp_path, **there)
+        assert wrong.returncode == 2
+        assert "shoe_size" in wrong.stderr
+    gone = run("query", "a red dress", cwd=tmp_path, **there)
+    assert gone.returncode == 6
+    assert f"no engine serve at {url}" in gone.stderr
+    assert "Traceback" not in gone.stderr + wrong.stderr + stranger.stderr
+
+
+def test_a_server_that_only_reads_lets_nothing_be_written(ingested: Path, tmp_path: Path) -> None:
+    with served(ingested, "--read-only"):
+        refused = run("delete", "--where", "gender=men", "--yes", "--store", ingested, cwd=tmp_path)
+        assert refused.returncode == 6
+        assert "only reads" in refused.stderr
+        assert "points: 48" in run("status", "--store", ingested, cwd=tmp_path).stdout
+
+
+def test_a_server_that_was_killed_is_not_waited_for(ingested: Path, tmp_path: Path) -> None:
+    with served(ingested) as url:
+        shutil.copy(ingested / "fashion" / "owner.json", tmp_path / "word")
+    shutil.copy(tmp_path / "word", ingested / "fashion" / "owner.json")
+    assert url in (ingested / "fashion" / "owner.json").read_text()
+    assert "points: 48" in run("status", "--store", ingested, cwd=tmp_path).stdout
+
+
+def test_a_port_that_is_taken_is_one_line(ingested: Path, tmp_path: Path) -> None:
+    with served(ingested) as url:
+        other = shutil.copytree(ingested, tmp_path / "other")
+        taken = run("serve", "--store", other, "--port", url.rpartition(":")[2], cwd=tmp_path)
+        assert taken.returncode == 2
+        assert "another --port" in taken.stderr
+        assert "Traceback" not in taken.stderr
