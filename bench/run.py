@@ -21,6 +21,7 @@ from photographs import described
 
 NAMES = ("ingest_rate", "query_time", "search_time", "vit_rate", "train_rate", "serve_time")
 CHECKS = {
+    "fuzz": ("the API under generated requests (schemathesis)", 1),
     "hostile": ("ingest of a folder with hostile files", 2),
     "kill": ("ingest, killed at random moments and run again", 6),
 }

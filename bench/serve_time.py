@@ -51,7 +51,7 @@ def measure(bench: Bench) -> list[Row]:
     """Return the rows of a server on the collection, every query another one."""
     queries = _queries()
     data = f"engine serve in a process of its own, k={LIMIT}, distinct queries; {described(bench)}"
-    with _server(indexed(bench)) as (address, pid):
+    with served(indexed(bench)) as (address, pid):
         asyncio.run(_load(address, queries, 1, 2))
         one = asyncio.run(_load(address, queries, 1, 5))
         many = asyncio.run(_load(address, queries, CLIENTS, SUSTAINED_S))
@@ -120,7 +120,8 @@ def _queries() -> Iterator[str]:
 
 
 @contextmanager
-def _server(store: Path) -> Iterator[tuple[str, int]]:
+def served(store: Path) -> Iterator[tuple[str, int]]:
+    """Run `engine serve` over a store; give its address and its process id."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

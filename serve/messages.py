@@ -110,8 +110,8 @@ class EmbeddingsRequest(BaseModel):
 class InferenceInput(BaseModel):
     """One thing to embed, as Qdrant sends it."""
 
-    data: Any
-    data_type: str = "text"
+    data: Annotated[str, Field(max_length=28_000_000)]
+    data_type: Literal["text", "image"] = "text"
     model: str = ""
     options: Any = None
 

@@ -11,6 +11,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
+from starlette.types import Scope
 
 from engine.errors import EngineError, ImageError, StoreError, UsageError
 
@@ -30,6 +32,12 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, 
     return Response(json.dumps(body), status, dict(headers or {}), "application/problem+json")
 
 
+def _methods(route: BaseRoute, scope: Scope) -> set[str]:
+    """Return the methods by which ``route`` would answer at the address of ``scope``."""
+    matches = route.matches(scope)[0] is not Match.NONE
+    return set(getattr(route, "methods", None) or ()) if matches else set()
+
+
 def handle_problems(app: FastAPI) -> None:
     """Let ``app`` answer every failure with a problem document."""
 
@@ -46,6 +54,10 @@ def handle_problems(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def refused(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 405:
+            allowed = {method for route in app.routes for method in _methods(route, request.scope)}
+            known = ", ".join(sorted(allowed))
+            return problem(405, f"this address knows {known}", {"Allow": known})
         return problem(error.status_code, str(error.detail), error.headers)
 
     @app.exception_handler(Exception)

@@ -74,3 +74,9 @@ def test_a_benchmark_that_breaks_is_a_failed_row_with_its_last_words(tmp_path: P
     done = run("run.py", *arguments)
     assert done.returncode == 1
     assert "could not be measured" in (tmp_path / "b.md").read_text(encoding="utf-8")
+
+
+def test_generated_requests_find_no_answer_that_the_api_does_not_describe() -> None:
+    done = run("fuzz.py", 3)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("requests, all checks, 0 failures\n")

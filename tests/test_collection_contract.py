@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 import urllib.request
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
 
+import httpx
 import numpy as np
 import pytest
+from qdrant_client import models
 from qdrant_http import serving
+from workshop import over_http
 
+from engine.encoder import Encoder
 from engine.errors import StoreError
 from engine.records import NAMESPACE, FieldKind, Point, point_id
+from engine.search import Page, Query, search
 from engine.store import schema
+from engine.store.copy import copy_collection
+from engine.store.edge import EdgeStore
 from engine.store.open import open_store
 from engine.store.protocol import PATCHES_NAME, VECTOR_NAME, CollectionSpec
+from serve.app import make_app
+from serve.guard import Limits
 
 SCHEMA: dict[str, Any] = json.loads((files("engine") / "collection.schema.json").read_text(encoding="utf-8"))
 DOC = (Path(__file__).parents[1] / "docs" / "collection.md").read_text(encoding="utf-8")
+READING, _, BY_WORDS = DOC.partition("## Searching it by words")
 PAYLOAD = SCHEMA["$defs"]["payload"]
 PROPERTIES: dict[str, Any] = PAYLOAD["properties"]
 FULL: dict[str, Any] = {
@@ -114,7 +129,7 @@ def test_schema_and_code_allow_the_same_payloads() -> None:
 
 
 def test_the_requests_in_the_document_are_answered_by_a_server_as_it_says() -> None:
-    requests = re.findall(r"\$QDRANT_URL(/[\w/]+)\"(?: -d '\n(.*?)')?", DOC, re.DOTALL)
+    requests = re.findall(r"\$QDRANT_URL(/[\w/]+)\"(?: -d '\n(.*?)')?", READING, re.DOTALL)
     assert len(requests) == 5
     key = "read-only"
     with serving(api_key=key) as double, open_store(double.url, "fashion", api_key=key) as store:
@@ -134,3 +149,52 @@ def test_the_requests_in_the_document_are_answered_by_a_server_as_it_says() -> N
     assert nearest["points"][0]["id"] == point_id("a.jpg")
     assert closer["points"][0]["score"] == pytest.approx(2)
     assert counts["hits"] == [{"value": "red", "count": 1}]
+
+
+def example(language: str) -> str:
+    """Return the first example of the section on words that is written in ``language``."""
+    found = re.search(rf"```{language}\n(.*?)```", BY_WORDS, re.DOTALL)
+    assert found
+    return found[1]
+
+
+@pytest.fixture
+def _both_servers(
+    ingested: Path, bundled_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Our server and Qdrant's, with the same collection: what must be found, and the environment of the examples."""
+    with EdgeStore(ingested, "fashion") as store, serving(api_key="read-only") as double:
+        with open_store(double.url, "fashion", api_key="read-only") as copy:
+            copy_collection(store, copy)
+        hits = search(store, bundled_encoder, Query("a red dress"), Page(limit=5))
+        with over_http(make_app(store, bundled_encoder, Limits(key="ours"))) as url:
+            keys = {"ENGINE_SERVER_KEY": "ours", "QDRANT_READ_ONLY_KEY": "read-only"}
+            yield [hit.item_id for hit in hits], {"ENGINE_URL": url, "QDRANT_URL": double.url, **keys}
+
+
+@pytest.mark.parametrize("language", ["bash", "python"])
+def test_text_search_in_two_calls_finds_what_this_program_finds(
+    _both_servers: tuple[list[str], dict[str, str]], language: str
+) -> None:
+    expected, environment = _both_servers
+    runner = [sys.executable, "-c"] if language == "python" else ["bash", "-c"]
+    if language == "bash" and not (shutil.which("curl") and shutil.which("jq")):
+        pytest.skip("needs curl and jq")
+    told = subprocess.run(
+        [*runner, example(language)], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    assert told.stdout.split() == expected, told.stderr
+
+
+def test_text_search_in_one_call_is_what_qdrant_takes_and_asks_us(
+    _both_servers: tuple[list[str], dict[str, str]],
+) -> None:
+    body = re.findall(r"-d '\n(.*?)'", BY_WORDS, re.DOTALL)[-1]
+    request = models.QueryRequest.model_validate_json(body)
+    assert isinstance(request.query, models.Document)
+    wire = {"data": request.query.text, "data_type": "text", "model": request.query.model, "options": None}
+    url, key = _both_servers[1]["ENGINE_URL"], {"X-API-Key": "ours"}
+    asked = {"inputs": [wire], "inference": "search", "token": None}
+    answer = httpx.post(f"{url}/infer", json=asked, headers=key).json()
+    embedded = httpx.post(f"{url}/v1/embeddings", json={"input": request.query.text}, headers=key).json()
+    assert answer == {"embeddings": [embedded["data"][0]["embedding"]], "usage": None}

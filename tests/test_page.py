@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import shutil
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
+from workshop import over_http
 
 from engine.encoder import Encoder
 from engine.store.edge import EdgeStore
@@ -42,15 +40,8 @@ pytestmark = [
 def address(_ingested_once: Path, bundled_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("served") / "store"
     shutil.copytree(_ingested_once, folder)
-    with EdgeStore(folder, "fashion") as store:
-        app = make_app(store, bundled_encoder)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        with socket.create_server(("127.0.0.1", 0)) as listening:  # who calls too early waits in its queue
-            thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-            thread.start()
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
-            server.should_exit = True
-            thread.join()
+    with EdgeStore(folder, "fashion") as store, over_http(make_app(store, bundled_encoder)) as url:
+        yield f"{url}/"
 
 
 @pytest.fixture(scope="module")

@@ -120,7 +120,7 @@ def test_a_qdrant_server_is_answered_as_its_inference_service(client: TestClient
     body = {"inputs": [{"data": "red dress", "data_type": "text", "model": "m", "options": None}], "token": None}
     answer = client.post("/infer", json=body | {"inference": "search"}).json()
     assert np.linalg.norm(answer["embeddings"][0]) == pytest.approx(1, abs=1e-5)
-    assert client.post("/infer", json={"inputs": [{"data": {}, "data_type": "object"}]}).status_code == 400
+    assert client.post("/infer", json={"inputs": [{"data": {}, "data_type": "object"}]}).status_code == 422
 
 
 def test_pictures_come_with_an_etag_and_are_not_sent_twice(client: TestClient) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import uvicorn
 from PIL import Image
+from starlette.types import ASGIApp
 
 from engine.encoder import Encoder
 from engine.passport import make_passport
@@ -144,6 +148,18 @@ def paint(path: Path, seed: int, *, colour: tuple[int, int, int] | None = None, 
 
 def vectors_of(points: dict[str, Record]) -> dict[str, Vector]:
     return {item_id: record.vector for item_id, record in points.items() if record.vector is not None}
+
+
+@contextmanager
+def over_http(app: ASGIApp) -> Iterator[str]:
+    """Serve ``app`` on a port of its own; give its address."""
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    with socket.create_server(("127.0.0.1", 0)) as listening:  # who calls too early waits in its queue
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
 
 
 def command(*arguments: object) -> list[str]:
