@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
 
-.PHONY: setup demo test lint bench reproduce clean
+.PHONY: setup demo test lint bench reproduce audit clean
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -30,6 +30,11 @@ bench: setup
 # The systems side by side; goes on where it stopped. REPRODUCE="--drawings 500" for a quick look.
 reproduce: setup
 	$(BIN)/python bench/reproduce.py $(REPRODUCE)
+
+# Known vulnerabilities of the pinned packages; asks pypi.org.
+audit: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/python -m pip_audit --disable-pip --no-deps -r constraints.txt
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
