@@ -33,7 +33,7 @@ reproduce: setup
 
 # Known vulnerabilities of the pinned packages; asks pypi.org.
 audit: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pip-audit
 	$(BIN)/python -m pip_audit --disable-pip --no-deps -r constraints.txt
 
 clean:

@@ -31,6 +31,7 @@ from engine.store.schema import facet_fields
 from ingest.decode import decode
 from serve.batcher import BatchingEncoder
 from serve.embeddings import embeddings, inferred
+from serve.fetch import Fetcher, OpenImage, from_data_url
 from serve.guard import Guard, Limits
 from serve.messages import (
     Cursor,
@@ -68,10 +69,8 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 Where = Annotated[list[Text] | None, Query(max_length=32, description="Filters such as colour=red or price<50.")]
 
 
-def make_app(store: Store, encoder: Encoder, limits: Limits | None = None, *, read_only: bool = False) -> ASGIApp:
+def make_app(store: Store, encoder: Encoder, limits: Limits | None = None) -> ASGIApp:
     """Return the ASGI application over one open collection; it closes neither ``store`` nor ``encoder``.
-
-    ``read_only``: other processes of this program may not write to the store through it.
 
     Raises:
         PassportError: the encoder no longer computes what it did when the collection was made.
@@ -81,6 +80,7 @@ def make_app(store: Store, encoder: Encoder, limits: Limits | None = None, *, re
     check_golden_images(passport, encoder)
     for words in ("a warm coat", "a warm hat", "warm socks"):  # whoever comes first need not wait for the lazy parts
         search(store, encoder, Wanted(words), Page(limit=1))
+    limits = limits or Limits()
     stages = Stages()
     batching = BatchingEncoder(encoder, stages)
 
@@ -99,21 +99,22 @@ def make_app(store: Store, encoder: Encoder, limits: Limits | None = None, *, re
         responses=PROBLEMS,
     )
     handle_problems(app)
-    _search_routes(app, store, batching, stages)
+    _search_routes(app, store, batching, stages, Fetcher() if limits.image_urls else from_data_url)
     _item_routes(app, store, stages)
     _embedding_routes(app, batching)
     _watch_routes(app, store, batching, stages)
-    store_routes(app, store, stages, read_only=read_only)
+    store_routes(app, store, stages, read_only=limits.read_only)
     app.mount("/page", StaticFiles(directory=PAGE))
     app.add_api_route("/", lambda: FileResponse(PAGE / "index.html"), include_in_schema=False)
-    limits = limits or Limits()
     guarded = Guard(app, limits, stages)
     if not limits.origins:
         return guarded
     return CORSMiddleware(guarded, limits.origins, allow_methods=["GET", "POST"], allow_headers=["*"])
 
 
-def _search_routes(app: FastAPI, store: Store, encoder: BatchingEncoder, stages: Stages) -> None:
+def _search_routes(
+    app: FastAPI, store: Store, encoder: BatchingEncoder, stages: Stages, open_image: OpenImage
+) -> None:
     def answer(wanted: Wanted, page: Page, *, explain: bool = False) -> JSONResponse:
         started = time.perf_counter()
         with stages.stage("search"):
@@ -137,7 +138,7 @@ def _search_routes(app: FastAPI, store: Store, encoder: BatchingEncoder, stages:
     @app.post("/v1/search", response_model=SearchAnswer, tags=["search"])
     def search_by_body(asked: SearchRequest) -> JSONResponse:
         """Search by words, photographs, stored items, or any weighted mixture of them."""
-        return answer(asked.query(), asked.page(), explain=asked.explain)
+        return answer(asked.query(open_image), asked.page(), explain=asked.explain)
 
     @app.get("/v1/search", response_model=SearchAnswer, tags=["search"])
     def search_by_address(
@@ -166,7 +167,7 @@ def _search_routes(app: FastAPI, store: Store, encoder: BatchingEncoder, stages:
             rerank=rerank,
         )
         page = replace(asked.page(), filter=parse_where(where or []))
-        return answer(asked.query(), page, explain=explain)
+        return answer(asked.query(open_image), page, explain=explain)
 
     @app.post("/v1/search/image", response_model=SearchAnswer, tags=["search"])
     def search_by_upload(

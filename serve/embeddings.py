@@ -14,7 +14,8 @@ import numpy as np
 from engine.encoder import Encoder, encode_image
 from engine.errors import UsageError
 from engine.records import Vector
-from serve.messages import EmbeddingsRequest, InferenceRequest, image_of
+from serve.fetch import from_data_url
+from serve.messages import EmbeddingsRequest, InferenceRequest
 
 
 def embed(encoder: Encoder, inputs: Sequence[str]) -> Vector:
@@ -24,7 +25,7 @@ def embed(encoder: Encoder, inputs: Sequence[str]) -> Vector:
     if texts:
         rows[texts] = encoder.encode_texts([inputs[index] for index in texts])
     for index in set(range(len(inputs))) - set(texts):
-        rows[index] = encode_image(encoder, image_of(inputs[index]))
+        rows[index] = encode_image(encoder, from_data_url(inputs[index]))
     return rows
 
 

@@ -31,13 +31,16 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 class Limits:
     """What one server takes upon itself. ``key``: what callers must show; None: only callers on this machine.
 
-    ``origins``: web pages that may call from a browser (CORS).
+    ``origins``: web pages that may call from a browser (CORS). ``image_urls``: fetch photographs from addresses that
+    callers name. ``read_only``: other processes of this program may not write to the store through the server.
     """
 
     key: str | None = None
     body_bytes: int = 20 * 1024 * 1024
     in_flight: int = 64
     origins: tuple[str, ...] = ()
+    image_urls: bool = False
+    read_only: bool = False
 
 
 class Guard:

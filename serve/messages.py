@@ -7,7 +7,6 @@ import binascii
 import json
 from typing import Annotated, Any, Literal
 
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine.errors import UsageError
@@ -15,7 +14,7 @@ from engine.filters import load_filter
 from engine.records import FilterJSON, Hit, Payload
 from engine.rerank import Reranker
 from engine.search import Page, Query
-from ingest.decode import decode
+from serve.fetch import OpenImage
 
 MAX_LIMIT = 1000
 MAX_OFFSET = 10_000
@@ -60,7 +59,9 @@ class SearchRequest(Asked):
     )
     text: Text = ""
     unwanted: Annotated[list[Text], Field(max_length=16, description="Words for what it should not look like.")] = []
-    images: Annotated[list[str], Field(max_length=8, description="Photographs as data URLs.")] = []
+    images: Annotated[
+        list[str], Field(max_length=8, description="Photographs: data URLs, or addresses if enabled.")
+    ] = []
     like: Annotated[list[Id], Field(max_length=64, description="Item ids that it should resemble.")] = []
     unlike: Annotated[list[Id], Field(max_length=64, description="Item ids that it should not resemble.")] = []
     weights: Weights = Weights()
@@ -73,11 +74,11 @@ class SearchRequest(Asked):
     rerank: Reranker | None = None
     explain: Annotated[bool, Field(description="Say what was done, and how long it took.")] = False
 
-    def query(self) -> Query:
-        """Return what is asked for. Raises: ImageError, UsageError."""
+    def query(self, open_image: OpenImage) -> Query:
+        """Return what is asked for, its photographs opened. Raises: ImageError, UsageError."""
         weights = self.weights
         return Query(
-            *(self.text, self.unwanted, [image_of(url) for url in self.images], self.like, self.unlike),
+            *(self.text, self.unwanted, [open_image(url) for url in self.images], self.like, self.unlike),
             *(weights.text, weights.images, weights.like, weights.unwanted),
         )
 
@@ -169,17 +170,6 @@ def found(point_id: str, payload: Payload, hit: Hit | None = None) -> dict[str, 
 def checked_filter(filter: dict[str, Any] | None) -> FilterJSON | None:
     """Return a filter that Qdrant would take. Raises: FilterError."""
     return load_filter(json.dumps(filter)) if filter else None
-
-
-def image_of(url: str) -> Image.Image:
-    """Return the photograph in a data URL. Raises: UsageError, ImageError."""
-    head, comma, data = url.partition(",")
-    if not head.startswith("data:") or not comma or not head.endswith(";base64"):
-        raise UsageError("a photograph is given as a data URL: data:image/jpeg;base64,...")
-    try:
-        return decode(base64.b64decode(data, validate=True))
-    except (binascii.Error, ValueError) as error:
-        raise UsageError(f"the data URL is no base64: {error}") from None
 
 
 def cursor_of(offset: int) -> str:

@@ -39,6 +39,9 @@ def serve_command(
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Let no `engine ingest` or `delete` write through this server.")
     ] = False,
+    allow_image_urls: Annotated[
+        bool, typer.Option("--allow-image-urls", help="Fetch photographs from public addresses that callers name.")
+    ] = False,
     allow_origin: Annotated[
         list[str] | None, typer.Option(help="Web page that may call the API from a browser (CORS); default: none.")
     ] = None,
@@ -62,8 +65,12 @@ def serve_command(
         raise UsageError(f"--host {host} can be reached from elsewhere: set ENGINE_SERVER_KEY, or leave it out")
     opened = open_with_encoder(settings)
     with opened.store:
-        limits = Limits(settings.server_key, body_mb * 1_000_000, in_flight, tuple(allow_origin or ()))
-        app = make_app(opened.store, opened.encoder, limits, read_only=read_only)
+        limits = Limits(
+            *(settings.server_key, body_mb * 1_000_000, in_flight, tuple(allow_origin or ())),
+            image_urls=allow_image_urls,
+            read_only=read_only,
+        )
+        app = make_app(opened.store, opened.encoder, limits)
         config = uvicorn.Config(
             app,
             log_level="warning",
