@@ -19,7 +19,16 @@ from machine import machine
 from measure import HERE, Bench, Row, add_options, python, run_process, table, working_folder
 from photographs import described
 
-NAMES = ("ingest_rate", "query_time", "search_time", "vit_rate", "train_rate", "serve_time")
+NAMES = (
+    "ingest_rate",
+    "query_time",
+    "search_time",
+    "vit_rate",
+    "train_rate",
+    "serve_time",
+    "served_ingest",
+    "page_time",
+)
 CHECKS = {
     "fuzz": ("the API under generated requests (schemathesis)", 1),
     "hostile": ("ingest of a folder with hostile files", 2),

@@ -49,16 +49,16 @@ class Load:
 
 def measure(bench: Bench) -> list[Row]:
     """Return the rows of a server on the collection, every query another one."""
-    queries = _queries()
+    asked = queries()
     data = f"engine serve in a process of its own, k={LIMIT}, distinct queries; {described(bench)}"
     with served(indexed(bench)) as (address, pid):
-        asyncio.run(_load(address, queries, 1, 2))
-        one = asyncio.run(_load(address, queries, 1, 5))
-        many = asyncio.run(_load(address, queries, CLIENTS, SUSTAINED_S))
+        asyncio.run(load(address, asked, 1, 2))
+        one = asyncio.run(load(address, asked, 1, 5))
+        many = asyncio.run(load(address, asked, CLIENTS, SUSTAINED_S))
         before = _private_bytes(pid)
-        flood = asyncio.run(_load(address, queries, OVERLOAD * CLIENTS, OVERLOAD_S))
+        flood = asyncio.run(load(address, asked, OVERLOAD * CLIENTS, OVERLOAD_S))
         after, ended = _private_bytes(pid), time.perf_counter()
-        while (normal := asyncio.run(_load(address, queries, 1, 0.2))).percentile(50) > ONE_P50_MS:
+        while (normal := asyncio.run(load(address, asked, 1, 0.2))).percentile(50) > ONE_P50_MS:
             if time.perf_counter() - ended > 10 * NORMAL_WITHIN_S:
                 break
         again = time.perf_counter() - ended
@@ -94,7 +94,8 @@ def measure(bench: Bench) -> list[Row]:
     ]
 
 
-async def _load(address: str, queries: Iterator[str], clients: int, seconds: float) -> Load:
+async def load(address: str, queries: Iterator[str], clients: int, seconds: float) -> Load:
+    """Let some clients ask for some seconds, each its next query as soon as it has its answer."""
     answered: list[float] = []
     statuses: Counter[int] = Counter()
     started = time.perf_counter()
@@ -113,7 +114,7 @@ async def _load(address: str, queries: Iterator[str], clients: int, seconds: flo
     return Load(answered, statuses, time.perf_counter() - started)
 
 
-def _queries() -> Iterator[str]:
+def queries() -> Iterator[str]:
     """Yield words that were never asked before: what a shopper types, and a number."""
     lines = (HERE / "queries.txt").read_text(encoding="utf-8").splitlines()
     return (f"{words} {number}" for number in itertools.count() for words in lines)
