@@ -33,6 +33,7 @@ from ingest.sources.source import Source
 from train.augment import augment, draw_variation
 from train.cores import PATIENCE, Cores
 from train.cross_attention import PooledAttention, fit, rerank
+from train.curves import tensorboard_log
 from train.frozen import TokenStates, extend, pooled
 from train.gradcache import backward_in_chunks
 from train.loss import contrastive_loss, same_key, sigmoid_loss
@@ -562,6 +563,17 @@ def looking_closer(drawings: Source, tmp_path_factory: pytest.TempPathFactory) -
     with pytest.MonkeyPatch.context() as patch:  # so small a model gains nothing by them
         patch.setattr("train.trainer.choose_weight", lambda *_: (0.5, {}))
         return train(dataclasses.replace(TINY, model=sizes, optimizer=choices), [drawings], out, threads=1)
+
+
+def test_tensorboard_reads_what_a_run_told(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with tensorboard_log(tmp_path) as tell:
+        tell(Progress(0.5, 3, 6, 2.5, 0.07, 100.0))
+        tell(Progress(1.0, 6, 6, math.nan, 0.06, 0.0, {"recall@10": 0.25}))
+    events = EventAccumulator(str(tmp_path)).Reload()  # type: ignore[no-untyped-call]
+    assert [(one.step, one.value) for one in events.Scalars("training/loss")] == [(3, 2.5)]  # type: ignore[no-untyped-call]
+    assert [(one.step, one.value) for one in events.Scalars("validation/recall@10")] == [(6, 0.25)]  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,15 @@
-"""The curves of a run, from its log."""
+"""The curves of a run: drawn from its log, and for TensorBoard while it lasts."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from engine.errors import UsageError
+from train.run import Progress
 
 
 def draw_curves(log: Path, target: Path) -> None:
@@ -29,3 +34,29 @@ def draw_curves(log: Path, target: Path) -> None:
     right.legend()
     figure.savefig(target, dpi=110)
     pyplot.close(figure)
+
+
+@contextmanager
+def tensorboard_log(folder: Path) -> Iterator[Callable[[Progress], None]]:
+    """Give a listener to a run's progress that writes TensorBoard's event files into ``folder``.
+
+    Raises:
+        UsageError: TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UsageError("--tensorboard needs an extra: pip install 'fashion-search-engine[tensorboard]'") from None
+    with SummaryWriter(str(folder)) as writer:
+
+        def tell(progress: Progress) -> None:
+            figures = progress.validation or {
+                "loss": progress.loss,
+                "temperature": progress.temperature,
+                "photographs a second": progress.images_per_s,
+            }
+            kind = "validation" if progress.validation else "training"
+            for name, value in figures.items():
+                writer.add_scalar(f"{kind}/{name}", value, progress.step)
+
+        yield tell

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from engine.cli.options import DeviceOption
+
+if TYPE_CHECKING:
+    from train.run import Progress
 
 
 def train_command(
@@ -26,6 +31,9 @@ def train_command(
         int | None, typer.Option(min=1, help="Threads of torch; without it, as many cores as are idle.")
     ] = None,
     device: DeviceOption = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write events for TensorBoard into the run folder too.")
+    ] = False,
 ) -> None:
     """Train a checkpoint on the training part of photographs with captions."""
     import dataclasses
@@ -33,7 +41,6 @@ def train_command(
     from engine.checkpoint import find_checkpoint
     from ingest.sources.detect import open_source
     from train.recipe import load_recipe
-    from train.run import Progress
     from train.trainer import train
 
     chosen = load_recipe(recipe)
@@ -44,14 +51,45 @@ def train_command(
     sources = [open_source(path) for path in data]
     for source in sources:
         print(f"data: {source.description}", file=sys.stderr)
+    with _told(out, tensorboard=tensorboard) as report:
+        folder = train(
+            chosen,
+            sources,
+            out,
+            base=find_checkpoint(base) if base else None,
+            resume=resume,
+            threads=threads,
+            device=device or "auto",
+            report=report,
+        )
+    print(folder)
+
+
+@contextmanager
+def _told(out: Path, *, tensorboard: bool) -> Iterator[Callable[[Progress], None]]:
+    """Give what a run reports to: a bar on a terminal or plain lines, and TensorBoard's files if they are wanted."""
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(_bar()) if sys.stderr.isatty() else _plain_lines()]
+        if tensorboard:
+            from train.curves import tensorboard_log
+
+            listeners.append(stack.enter_context(tensorboard_log(out / "tensorboard")))
+
+        def report(progress: Progress) -> None:
+            for listener in listeners:
+                listener(progress)
+
+        yield report
+
+
+def _plain_lines() -> Callable[[Progress], None]:
     started, first = time.monotonic(), 0
 
-    def report(progress: Progress) -> None:
+    def tell(progress: Progress) -> None:
         nonlocal first
         first = first or progress.step  # a resumed run does not start at 1
         if progress.validation is not None:
-            marks = ", ".join(f"{name} {value:.4g}" for name, value in progress.validation.items())
-            print(f"epoch {progress.epoch:.0f}: {marks}", file=sys.stderr, flush=True)
+            print(_epoch_line(progress), file=sys.stderr, flush=True)
         elif progress.step % 10 == 0:
             left = (time.monotonic() - started) / (progress.step - first + 1) * (progress.steps - progress.step)
             print(
@@ -62,17 +100,36 @@ def train_command(
                 flush=True,
             )
 
-    folder = train(
-        chosen,
-        sources,
-        out,
-        base=find_checkpoint(base) if base else None,
-        resume=resume,
-        threads=threads,
-        device=device or "auto",
-        report=report,
+    return tell
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[Progress], None]]:
+    """Show a progress bar with loss, temperature, photographs a second and time left; the epochs stay above it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        *(TextColumn("training"), BarColumn(), MofNCompleteColumn()),
+        *(TextColumn("{task.fields[told]}"), TimeRemainingColumn()),
     )
-    print(folder)
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None, told="")
+
+        def tell(progress: Progress) -> None:
+            if progress.validation is not None:
+                bar.console.print(_epoch_line(progress), highlight=False)
+                return
+            told = f"loss {progress.loss:.3f}  temperature {progress.temperature:.4f}  {progress.images_per_s:.0f}/s"
+            bar.update(task, completed=progress.step, total=progress.steps, told=told)
+
+        yield tell
+
+
+def _epoch_line(progress: Progress) -> str:
+    marks = ", ".join(f"{name} {value:.4g}" for name, value in (progress.validation or {}).items())
+    return f"epoch {progress.epoch:.0f}: {marks}"
 
 
 def sample_command(
