@@ -15,9 +15,10 @@ import torch
 from embedding import embed_photographs
 
 from engine.checkpoint import Checkpoint, find_checkpoint
+from engine.cross import cross_scores
 from engine.encoder import Encoder, load_encoder
 from engine.records import Hit, Item
-from engine.rerank import DEPTH, by_words
+from engine.rerank import DEPTH, in_better_order
 from eval.exact import exact_search
 from eval.split import SEED, Part, split
 from ingest.sources.detect import open_source
@@ -33,7 +34,7 @@ RUN_DEPTH = 100
 class System:
     """A row of the table. ``trained``: the recipe's changes, or None for a checkpoint that is there already.
 
-    ``closer``: how the first hits are looked at again: ``""``, ``pooled`` or ``maxsim``.
+    ``closer``: how the first hits are looked at again: ``""``, ``pooled``, ``maxsim`` or ``cross``.
     """
 
     name: str
@@ -48,6 +49,7 @@ SYSTEMS = (
     System("trained, learnt temperature", {"loss": "softmax"}),
     System("the same + attention over pooled embeddings", {"loss": "softmax"}, "pooled"),
     System("the same + MaxSim over patches", {"loss": "softmax"}, "maxsim"),
+    System("the same + cross-attention of words to patches", {"loss": "softmax"}, "cross"),
     System("bundled checkpoint", model="fashion-small"),
     System("bundled checkpoint + MaxSim over patches", closer="maxsim", model="fashion-small"),
 )
@@ -87,7 +89,7 @@ def recipe_for(system: System, data: Data) -> Recipe:
     """Return the small recipe of the table: towers of a few million numbers from scratch, no pretrained text tower."""
     whole = load_recipe("small-from-scratch")
     model = dataclasses.replace(whole.model, text_base="", text_layers=2, vocabulary=4096, patches=64)
-    sizes = {"epochs": data.epochs, "batch_size": data.batch_size, "head_steps": 300}
+    sizes = {"epochs": data.epochs, "batch_size": data.batch_size, "head_steps": 300, "cross_steps": 300}
     changes = {**sizes, "ema_decay": 0.98}
     optimizer = dataclasses.replace(whole.optimizer, **{**changes, **(system.trained or {})})
     if optimizer.epochs == 0 or optimizer.loss == "raw":
@@ -118,6 +120,7 @@ def rank(system: System, data: Data, items: Sequence[Item], work: Path) -> Ranki
     images, patches = embed_photographs(encoder, data.source, items)
     captions = [item.captions[0] for item in items]
     attention = _attention(encoder, data, work) if system.closer == "pooled" else None
+    heads = checkpoint.token_heads
     run: dict[str, list[str]] = {}
     started = time.perf_counter()
     for item, caption in zip(items, captions, strict=True):
@@ -127,13 +130,17 @@ def rank(system: System, data: Data, items: Sequence[Item], work: Path) -> Ranki
         if attention is not None:
             first = order[:DEPTH]
             order = np.concatenate([first[rerank(attention, text, images[first])], order[DEPTH:]])
-        elif system.closer == "maxsim" and patches is not None and checkpoint.token_heads:
-            words = encoder.encode_words(caption)
-            sums = {str(row): float((words @ patches[row].T).max(axis=1).sum()) for row in order[:DEPTH].tolist()}
+        elif patches is not None and heads and system.closer in heads.weights:
+            words, first = encoder.encode_words(caption), order[:DEPTH].tolist()
+            if system.closer == "cross":
+                second = cross_scores(checkpoint, words, patches[first])
+            else:
+                second = (words @ patches[first].transpose(0, 2, 1)).max(axis=2).mean(axis=1)
+            scores = {str(row): float(score) for row, score in zip(first, second, strict=True)}
             hits = [
                 Hit(str(row), float(score), {}) for row, score in zip(order.tolist(), found.scores[0], strict=True)
             ]
-            order = np.array([int(hit.id) for hit in by_words(hits, sums, len(words), checkpoint.token_heads.weight)])
+            order = np.array([int(hit.id) for hit in in_better_order(hits, scores, heads.weights[system.closer])])
         run[item.id] = [items[row].id for row in order.tolist()]
     return Ranking(run, (time.perf_counter() - started) / len(items) * 1000, training_s)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,8 +30,8 @@ BICUBIC = 3
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 WEIGHT_SUFFIXES = (".safetensors", ".bin")
-HEAD_FACTS, HEAD_WEIGHTS = "token_heads.json", "token_heads.safetensors"
-"""Of a checkpoint that can look at hits more closely."""
+HEAD_FACTS, HEAD_WEIGHTS, CROSS = "token_heads.json", "token_heads.safetensors", "cross.onnx"
+"""Of a checkpoint that can look at hits more closely; the last is the cross-attention, if it has one."""
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "tokenizer.model")
 """Of which a checkpoint has at least one."""
 
@@ -73,11 +73,16 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class TokenHeadFacts:
-    """How a checkpoint re-ranks: the dimension of patches and words, whose states the words are, and the weight."""
+    """How a checkpoint re-ranks: the dimension of patches and words, and whose states the words are.
+
+    ``weights``: of each re-ranker that it has, how much its score counts beside the cosine. ``best``: the one to take
+    where nobody names one.
+    """
 
     dimension: int
     text_layer: int
-    weight: float
+    weights: Mapping[str, float]
+    best: str
 
 
 @dataclass(frozen=True)
@@ -160,7 +165,7 @@ class Checkpoint:
         shape = {key: value for key, value in self.config.items() if not key.startswith(("transformers_", "_name"))}
         digest.update(json.dumps(shape, sort_keys=True).encode())
         digest.update(repr(self.preprocessing).encode())
-        heads = [self.folder / HEAD_WEIGHTS] if self.token_heads else []
+        heads = [self.folder / HEAD_WEIGHTS, self.folder / CROSS] if self.token_heads else []
         for path in [*self.weights, *(self.folder / name for name in TOKENIZER_FILES), *heads]:
             if path.exists():
                 with path.open("rb") as file:
@@ -195,8 +200,10 @@ class Checkpoint:
             return None
         facts = _read_json(path)
         try:
-            return TokenHeadFacts(int(facts["dimension"]), int(facts["text_layer"]), float(facts["weight"]))
-        except (KeyError, TypeError, ValueError) as error:
+            weights = {str(name): float(weight) for name, weight in facts["weights"].items()}
+            best = max(weights, key=lambda name: name == facts["best"])
+            return TokenHeadFacts(int(facts["dimension"]), int(facts["text_layer"]), weights, best)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{path} cannot be understood ({error!r}): get the checkpoint again") from error
 
     def tower(self, kind: str) -> Path | None:

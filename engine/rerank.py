@@ -11,19 +11,20 @@ import numpy.typing as npt
 
 from engine.records import Hit
 
-Reranker = Literal["none", "maxsim"]
+Reranker = Literal["none", "maxsim", "cross"]
+"""By the towers alone; by each word's best part of the photograph; by cross-attention of the words to the parts."""
 DEPTH = 50
 """So many hits are looked at. Published and own trials agree that a larger pool does not find more."""
 
 
-def by_words(hits: Sequence[Hit], sums: Mapping[str, float], words: int, weight: float) -> list[Hit]:
-    """Return the hits in the order of both scores together; hits that ``sums`` lacks follow in their order.
+def in_better_order(hits: Sequence[Hit], scores: Mapping[str, float], weight: float) -> list[Hit]:
+    """Return the hits in the order of both scores together; hits that ``scores`` lacks follow in their order.
 
-    ``sums``: by point id, the sum over ``words`` words of the cosine with the best patch. Each of the two scores is
-    brought to mean 0 and deviation 1 among these hits, and the second is weighed by ``weight``: at 0 nothing changes.
+    ``scores``: the re-ranker's, by point id. Each of the two scores is brought to mean 0 and deviation 1 among these
+    hits, and the second is weighed by ``weight``: at 0 nothing changes.
     """
-    seen = [replace(hit, rerank_score=sums[hit.id] / words) for hit in hits if hit.id in sums]
-    others = [hit for hit in hits if hit.id not in sums]
+    seen = [replace(hit, rerank_score=scores[hit.id]) for hit in hits if hit.id in scores]
+    others = [hit for hit in hits if hit.id not in scores]
     first, second = standard([hit.score for hit in seen]), standard([hit.rerank_score or 0.0 for hit in seen])
     order = np.argsort(-(first + weight * second), kind="stable")
     return [seen[row] for row in order.tolist()] + others

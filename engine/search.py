@@ -12,7 +12,7 @@ from PIL import Image
 from engine.encoder import Encoder, encode_image
 from engine.errors import UsageError
 from engine.records import FilterJSON, Hit, Vector, point_id
-from engine.rerank import DEPTH, Reranker, by_words
+from engine.rerank import DEPTH, Reranker, in_better_order
 from engine.store.protocol import SearchSpec, Store
 
 
@@ -72,10 +72,13 @@ def search(store: Store, encoder: Encoder, query: Query, page: Page) -> list[Hit
         StoreError: the store refused.
     """
     _check_numbers(query, page)
-    if page.rerank == "maxsim" and not (query.is_words and store.spec().patches and not page.group_by):
+    heads = encoder.checkpoint.token_heads
+    reranker = page.rerank or (heads.best if heads else "none")
+    possible = bool(heads and store.spec().patches and query.is_words and not page.group_by)
+    if page.rerank not in (None, "none") and not (possible and heads and reranker in heads.weights):
         raise UsageError(
-            "--rerank maxsim needs a query in words alone, without --group-by, "
-            "and a collection of a checkpoint with token heads"
+            f"--rerank {page.rerank} needs a query in words alone, without --group-by, "
+            f"and a collection of a checkpoint that was trained for {page.rerank}"
         )
     if query.is_empty:
         return browse(store, page)
@@ -86,21 +89,29 @@ def search(store: Store, encoder: Encoder, query: Query, page: Page) -> list[Hit
         spec = replace(spec, filter=without(page.filter, examples))
     if page.group_by:
         return [group[0] for group in store.search_groups(spec, page.group_by)]
-    heads = encoder.checkpoint.token_heads
-    if heads and page.rerank != "none" and query.is_words and store.spec().patches:
-        return _reranked(store, spec, encoder.encode_words(query.text), heads.weight)
+    if heads and possible and reranker != "none":
+        return _reranked(store, encoder, query.text, spec, reranker, heads.weights[reranker])
     return store.search(spec)
 
 
-def _reranked(store: Store, spec: SearchSpec, words: Vector, weight: float) -> list[Hit]:
+def _reranked(store: Store, encoder: Encoder, text: str, spec: SearchSpec, reranker: str, weight: float) -> list[Hit]:
     """Search for at least the first `DEPTH` hits, put these in a better order, and return the page asked for."""
     last = spec.offset + spec.limit
     hits = store.search(replace(spec, offset=0, limit=max(last, DEPTH)))
     first = [hit.id for hit in hits[:DEPTH]]
     if not first:
         return []
-    sums = store.max_sim(SearchSpec(spec.vector, {"must": [{"has_id": first}]}, limit=len(first)), words)
-    return by_words(hits, sums, len(words), weight)[spec.offset : last]
+    words = encoder.encode_words(text)
+    if reranker == "cross":
+        from engine.cross import cross_scores
+
+        patches = {one.id: one.patches for one in store.retrieve(first, patches=True) if one.patches is not None}
+        found = cross_scores(encoder.checkpoint, words, np.stack(list(patches.values())))
+        scores = dict(zip(patches, found.tolist(), strict=True))
+    else:
+        sums = store.max_sim(SearchSpec(spec.vector, {"must": [{"has_id": first}]}, limit=len(first)), words)
+        scores = {id: total / len(words) for id, total in sums.items()}
+    return in_better_order(hits, scores, weight)[spec.offset : last]
 
 
 def browse(store: Store, page: Page) -> list[Hit]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.records import Hit
-from engine.rerank import by_words
+from engine.rerank import in_better_order
 
 Scores = st.lists(st.tuples(st.floats(-1, 1), st.one_of(st.none(), st.floats(-5, 5))), max_size=30)
 
@@ -21,12 +21,12 @@ def hits_of(scores: list[tuple[float, float | None]]) -> tuple[list[Hit], dict[s
 @given(Scores, st.floats(0, 4))
 def test_no_hit_is_lost_or_changed_but_for_its_second_score(scores: list, weight: float) -> None:
     hits, sums = hits_of(scores)
-    found = by_words(hits, sums, 3, weight)
+    found = in_better_order(hits, sums, weight)
     assert sorted(hit.id for hit in found) == sorted(hit.id for hit in hits)
     before = {hit.id: hit for hit in hits}
     for hit in found:
         assert (hit.score, hit.payload) == (before[hit.id].score, before[hit.id].payload)
-        assert hit.rerank_score == (sums[hit.id] / 3 if hit.id in sums else None)
+        assert hit.rerank_score == sums.get(hit.id)
     tail = [hit.id for hit in hits if hit.id not in sums]
     assert [hit.id for hit in found if hit.id not in sums] == tail
 
@@ -35,11 +35,11 @@ def test_no_hit_is_lost_or_changed_but_for_its_second_score(scores: list, weight
 def test_a_weight_of_zero_changes_no_order(scores: list) -> None:
     hits, sums = hits_of(scores)
     seen = [hit.id for hit in hits if hit.id in sums]
-    assert [hit.id for hit in by_words(hits, sums, 1, 0.0)][: len(seen)] == seen
+    assert [hit.id for hit in in_better_order(hits, sums, 0.0)][: len(seen)] == seen
 
 
 def test_a_hit_whose_words_are_found_rises() -> None:
     hits = [Hit("a", 0.50, {}), Hit("b", 0.49, {}), Hit("c", 0.20, {})]
-    found = by_words(hits, {"a": 0.1, "b": 2.0, "c": 0.2}, 2, 1.0)
+    found = in_better_order(hits, {"a": 0.05, "b": 1.0, "c": 0.1}, 1.0)
     assert [hit.id for hit in found] == ["b", "a", "c"]
     assert np.isclose(found[0].rerank_score or 0, 1.0)

@@ -21,7 +21,8 @@ from safetensors.torch import load_file
 from tiny_clip import make_tiny_clip
 from workshop import Shop, paint
 
-from engine.checkpoint import find_checkpoint
+from engine.checkpoint import Checkpoint, find_checkpoint
+from engine.cross import cross_scores
 from engine.encoder import OnnxEncoder, TorchEncoder, load_encoder
 from engine.errors import CheckpointError, SourceError, UsageError
 from engine.records import point_id
@@ -33,6 +34,7 @@ from ingest.sources.source import Source
 from train.augment import augment, draw_variation
 from train.cores import PATIENCE, Cores
 from train.cross_attention import PooledAttention, fit, rerank
+from train.cross_encoder import CrossEncoder, export_cross_encoder, matching
 from train.curves import tensorboard_log
 from train.frozen import TokenStates, extend, pooled
 from train.gradcache import backward_in_chunks
@@ -40,6 +42,7 @@ from train.loss import contrastive_loss, same_key, sigmoid_loss
 from train.mix import best_mixture
 from train.model import build_model
 from train.recipe import RECIPES, DataRecipe, ModelRecipe, OptimizerRecipe, Recipe, load_recipe
+from train.reranker import Chosen
 from train.run import Progress, Run
 from train.schedule import learning_rate, parameter_groups
 from train.tokenizer import train_tokenizer
@@ -558,10 +561,10 @@ def test_untrained_attention_over_pooled_embeddings_changes_no_order_and_trainin
 def looking_closer(drawings: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny checkpoint with token heads."""
     sizes = dataclasses.replace(TINY.model, patches=8)
-    choices = dataclasses.replace(TINY.optimizer, head_steps=4)
+    choices = dataclasses.replace(TINY.optimizer, head_steps=4, cross_steps=6)
     out = tmp_path_factory.mktemp("heads") / "run"
     with pytest.MonkeyPatch.context() as patch:  # so small a model gains nothing by them
-        patch.setattr("train.trainer.choose_weight", lambda *_: (0.5, {}))
+        patch.setattr("train.trainer.choose_weights", lambda *_: Chosen({"maxsim": 0.5, "cross": 0.7}, "maxsim", {}))
         return train(dataclasses.replace(TINY, model=sizes, optimizer=choices), [drawings], out, threads=1)
 
 
@@ -601,7 +604,7 @@ def test_an_untrained_hybrid_tower_sees_all_cells_alike() -> None:
 def test_heads_that_help_nobody_are_not_kept(
     drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("train.trainer.choose_weight", lambda *_: (0.0, {}))
+    monkeypatch.setattr("train.trainer.choose_weights", lambda *_: Chosen({}, "none", {}))
     sizes = dataclasses.replace(TINY.model, patches=8)
     choices = dataclasses.replace(TINY.optimizer, epochs=0, head_steps=1)
     recipe = dataclasses.replace(TINY, model=sizes, optimizer=choices)
@@ -621,7 +624,7 @@ def test_both_engines_give_the_same_words_and_patches(looking_closer: Path) -> N
     pixels = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), np.uint8)
     (rows, patches), (other_rows, other_patches) = (one.encode_photographs(pixels) for one in (onnx, torch_encoder))
     assert patches is not None and other_patches is not None
-    assert patches.shape == (3, 16, 8)
+    assert patches.shape == (3, 4, 8)
     np.testing.assert_allclose(rows, other_rows, atol=0.15)  # the image tower may be in integers
     np.testing.assert_allclose(patches, other_patches, atol=0.15)
     np.testing.assert_allclose(rows, onnx.encode_pixels(pixels), atol=1e-6)
@@ -641,7 +644,7 @@ def test_a_checkpoint_with_heads_has_another_fingerprint_than_without(looking_cl
 def test_heads_can_be_given_to_a_checkpoint_whose_towers_stay_as_they_are(
     drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("train.trainer.choose_weight", lambda *_: (0.5, {}))
+    monkeypatch.setattr("train.trainer.choose_weights", lambda *_: Chosen({"maxsim": 0.5, "cross": 0.7}, "maxsim", {}))
     base = train(TINY, [drawings], tmp_path / "first", threads=1)
     sizes = dataclasses.replace(TINY.model, patches=8)
     later = dataclasses.replace(TINY.optimizer, epochs=0, head_steps=3)
@@ -679,6 +682,44 @@ def test_a_query_looks_closer_at_its_first_hits_and_loses_none(looking_closer: P
             assert hit.rerank_score == pytest.approx(slow, abs=5e-3)
         with pytest.raises(UsageError, match="query in words alone"):
             search(store, encoder, Query(like=[names["3.png"]]), Page(rerank="maxsim"))
+        crossed = search(store, encoder, Query("a red dress"), Page(limit=13, rerank="cross"))
+        assert {hit.id: hit.score for hit in plain} == pytest.approx({hit.id: hit.score for hit in crossed}, abs=1e-6)
+        for hit in crossed:
+            (alone,) = cross_scores(encoder.checkpoint, words, np.asarray(patches[hit.id])[None])
+            assert hit.rerank_score == pytest.approx(float(alone), abs=1e-4)
+
+
+def test_an_untrained_cross_encoder_finds_nothing_and_the_exported_one_what_the_trained_one_finds(
+    tmp_path: Path,
+) -> None:
+    torch.manual_seed(3)
+    cross = CrossEncoder(8, 4).eval()
+    words, patches = torch.randn(5, 8), torch.randn(6, 4, 8)
+    there = torch.ones(6, 7, dtype=torch.bool)
+    there[:, 5:] = False
+    with torch.inference_mode():
+        assert float(cross(words.expand(6, 5, 8), patches).abs().max()) == 0
+        torch.nn.init.normal_(cross.verdict.weight)
+        expected = cross(words.expand(6, 5, 8), patches)
+        padded = torch.cat([words, torch.randn(2, 8)])
+        torch.testing.assert_close(cross(padded.expand(6, 7, 8), patches, there), expected)
+    export_cross_encoder(cross, tmp_path)
+    found = cross_scores(Checkpoint(tmp_path), words.numpy(), patches.numpy())
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
+
+
+def test_negatives_are_hard_and_never_right() -> None:
+    near = torch.zeros(4, 4)
+    near[0, 2] = near[3, 1] = 100.0
+    same = same_key(["a", "b", "a", "c"])
+    torch.manual_seed(1)
+    text, photograph, right = matching(near, same)
+    pairs = list(zip(text.tolist(), photograph.tolist(), strict=True))
+    assert right.tolist() == [1.0] * 4 + [0.0] * 8
+    assert not any(same[one, other] for one, other in pairs[4:]), "0 and 2 are the same"
+    assert pairs[4 + 3] == (3, 1)
+    alike = matching(near, torch.ones(4, 4, dtype=torch.bool))
+    assert alike[2].tolist() == [1.0] * 4
 
 
 def test_a_run_is_not_resumed_with_another_recipe(drawings: Source, tmp_path: Path) -> None:

@@ -5,17 +5,30 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from engine.checkpoint import HEAD_FACTS, HEAD_WEIGHTS, Checkpoint, Preprocessing
+from engine.checkpoint import CROSS, HEAD_FACTS, HEAD_WEIGHTS, Checkpoint, Preprocessing
 from engine.token_heads import TokenHeads
+from train.cross_encoder import CrossEncoder, export_cross_encoder
 from train.onnx_towers import export_towers
 from train.recipe import Recipe
 
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+
+
+@dataclass(frozen=True)
+class Reranking:
+    """How the first hits are looked at more closely: token heads, perhaps cross-attention over them, their weights."""
+
+    heads: TokenHeads
+    cross: CrossEncoder | None
+    weights: Mapping[str, float]
+    best: str
 
 
 def export_checkpoint(
@@ -26,17 +39,16 @@ def export_checkpoint(
     metrics: dict[str, float],
     folder: Path,
     base: Checkpoint | None = None,
-    heads: TokenHeads | None = None,
-    weight: float = 0.0,
+    reranking: Reranking | None = None,
 ) -> Path:
     """Write ``folder`` so that transformers, sentence-transformers and this program load it; return it.
 
     The weights are kept as float16 on disk and said to be float32: every loader widens them, so that the folder is
     half as large and all loaders get the same numbers. The ONNX towers compute with those same numbers. What ``base``
-    says about its pixels is handed on as it is. ``heads``, and the ``weight`` of their score, are for the re-ranking.
+    says about its pixels is handed on as it is.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (HEAD_FACTS, HEAD_WEIGHTS):  # of an earlier run
+    for name in (HEAD_FACTS, HEAD_WEIGHTS, CROSS):  # of an earlier run
         (folder / name).unlink(missing_ok=True)
     model = model.to("cpu", memory_format=torch.contiguous_format).eval()
     with torch.no_grad():
@@ -49,9 +61,9 @@ def export_checkpoint(
     note(folder, {"recipe": dataclasses.asdict(recipe), "validation": metrics})
     if base is not None and (base.folder / "training.json").exists():
         note(folder, {"base": json.loads((base.folder / "training.json").read_text(encoding="utf-8"))})
-    if heads is not None:
-        _write_heads(heads.to("cpu"), weight, folder)
-    export_towers(model, preprocessing, folder, heads)
+    if reranking is not None:
+        _write_reranking(reranking, folder)
+    export_towers(model, preprocessing, folder, reranking.heads if reranking else None)
     return folder
 
 
@@ -73,16 +85,19 @@ def _write_weights(model: Any, folder: Path) -> None:
     path.chmod(0o644)
 
 
-def _write_heads(heads: TokenHeads, weight: float, folder: Path) -> None:
+def _write_reranking(reranking: Reranking, folder: Path) -> None:
     from safetensors.torch import save_file
 
+    heads = reranking.heads.to("cpu")
     with torch.no_grad():
         for parameter in heads.parameters():
             parameter.copy_(parameter.half().float())
     save_file({name: value.half() for name, value in heads.state_dict().items()}, folder / HEAD_WEIGHTS)
     (folder / HEAD_WEIGHTS).chmod(0o644)
-    facts = {"dimension": heads.dimension, "text_layer": heads.text_layer, "weight": weight}
-    _write_json(folder / HEAD_FACTS, facts)
+    facts = {"dimension": heads.dimension, "text_layer": heads.text_layer}
+    _write_json(folder / HEAD_FACTS, facts | {"weights": dict(reranking.weights), "best": reranking.best})
+    if reranking.cross is not None:
+        export_cross_encoder(reranking.cross, folder)
 
 
 def _write_processor(preprocessing: Preprocessing, folder: Path, base: Checkpoint | None) -> None:

@@ -39,7 +39,7 @@ def export_towers(model: Any, preprocessing: Preprocessing, folder: Path, heads:
     batch, length = torch.export.Dim("n", min=1, max=4096), torch.export.Dim("l", min=2, max=context)
     ids = torch.ones(2, 5, dtype=torch.int64)
     ids[:, 4] = getattr(model.config.text_config, "eos_token_id", None) or 1  # CLIP's text tower looks for it
-    text = _proto(
+    text = to_onnx(
         _Text(model, heads),
         {"input_ids": ids, "attention_mask": torch.ones_like(ids)},
         {"input_ids": {0: batch, 1: length}, "attention_mask": {0: batch, 1: length}},
@@ -57,7 +57,7 @@ def image_proto(model: Any, preprocessing: Preprocessing, heads: TokenHeads | No
     pixels = torch.zeros(2, preprocessing.height, preprocessing.width, 3, dtype=torch.uint8)
     batch = torch.export.Dim("n", min=1, max=4096)
     names = ["rows", "patches"] if heads else ["rows"]
-    return _proto(_Image(model, preprocessing, heads), {"pixels": pixels}, {"pixels": {0: batch}}, names)
+    return to_onnx(_Image(model, preprocessing, heads), {"pixels": pixels}, {"pixels": {0: batch}}, names)
 
 
 class _Text(nn.Module):
@@ -90,7 +90,8 @@ class _Image(nn.Module):
         return F.normalize(self.model.get_image_features(pixel_values=values).pooler_output, dim=-1)
 
 
-def _proto(module: nn.Module, inputs: dict[str, Tensor], shapes: dict[str, Any], outputs: list[str]) -> Any:
+def to_onnx(module: nn.Module, inputs: dict[str, Tensor], shapes: dict[str, Any], outputs: list[str]) -> Any:
+    """Return a module as an ONNX model with all its weights inside; ``shapes`` says which dimensions may vary."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses a torchvision that nobody needs
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of its own deprecations

@@ -75,7 +75,7 @@ class OptimizerRecipe:
     only matrices of that rank beside those of the attention, 0 for all weights. ``patience``: epochs
     without a better validation after which the run ends, 0 for never. ``wise_ft``: mix the weights with those of the
     base, in the proportion that validates best (Wortsman et al. 2022). ``head_steps``: of training the heads of the
-    re-ranking, when all else is done.
+    re-ranking, when all else is done, and ``cross_steps`` then of cross-attention over them.
     """
 
     batch_size: int = 512
@@ -92,6 +92,7 @@ class OptimizerRecipe:
     patience: int = 0
     wise_ft: bool = False
     head_steps: int = 800
+    cross_steps: int = 0
     ema_decay: float = 0.99
     attribute_weight: float = 0.5
     seed: int = 7

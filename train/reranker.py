@@ -7,16 +7,17 @@ words, to where a word's best cell says whether the photograph has what it says 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from engine.rerank import DEPTH, standard
 from engine.token_heads import TokenHeads, max_sim
 from eval.metrics import hit_at, ranks_of_relevant, reciprocal_rank
 from train.augment import augment, draw_variation
+from train.cross_encoder import CrossEncoder
 from train.loss import INITIAL_LOGIT_SCALE, MAX_LOGIT_SCALE, same_key, softmax_loss
 from train.pairs import Pairs
 from train.run import Run, relevant_of
@@ -26,6 +27,8 @@ from train.towers import autocast
 BATCH = 192
 RATE = 1e-3
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+WORTH = 0.002
+"""Of MRR: less than that is no reason to run another network for every query."""
 
 
 def fit_token_heads(
@@ -66,37 +69,56 @@ def fit_token_heads(
     return heads.eval()
 
 
-def choose_weight(run: Run, heads: TokenHeads, pairs: Pairs) -> tuple[float, dict[str, float]]:
-    """Return the weight of the second score that validates best, by MRR, and what was found with it and without."""
+@dataclass(frozen=True)
+class Chosen:
+    """What validation says of the re-rankers: the weight of each that helps, the best one, and what was found."""
+
+    weights: dict[str, float]
+    best: str
+    marks: dict[str, float]
+
+
+def choose_weights(run: Run, heads: TokenHeads, cross: CrossEncoder | None, pairs: Pairs) -> Chosen:
+    """Try each re-ranker at several weights on the captions of ``pairs``, and keep those that raise the MRR.
+
+    Which of two is the best is decided in favour of MaxSim, which the store computes, unless the other is better by
+    `WORTH`.
+    """
     model, towers = run.average.module.eval(), run.towers
-    captions = pairs.first_captions()
+    captions, relevant = pairs.first_captions(), relevant_of(pairs)
     with torch.inference_mode():
         images = towers.embed_images(model, pairs.pixels).cpu().numpy()
-        texts = towers.embed_texts(model, captions).cpu().numpy()
+        first = towers.embed_texts(model, captions).cpu().numpy() @ images.T
         patches = torch.cat(
-            [heads.patches(towers.cells(model, values)) for values in towers.photographs(pairs.pixels)]
+            [heads.patches(towers.cells(model, values)).float() for values in towers.photographs(pairs.pixels)]
         )
-        first = texts @ images.T
         top = np.argsort(-first, axis=1, kind="stable")[:, :DEPTH]
-        second = np.concatenate(
-            [_closer(towers, model, heads, text, patches[row]) for text, row in zip(captions, top, strict=True)]
-        )
-    near, closer, relevant = standard(np.take_along_axis(first, top, axis=1)), standard(second), relevant_of(pairs)
-    marks = {}
-    for weight in WEIGHTS:
-        scores = np.full_like(first, -np.inf)
-        np.put_along_axis(scores, top, (near + weight * closer).astype(first.dtype), axis=1)
-        ranks = ranks_of_relevant(np.maximum(scores, -1e6), relevant)
-        marks[weight] = {"recall@1": float(hit_at(ranks, 1).mean()), "mrr": float(reciprocal_rank(ranks).mean())}
-    best = max(WEIGHTS, key=lambda weight: marks[weight]["mrr"])
-    found = {
-        f"{name}, first {DEPTH} {'re-ranked' if weight else 'alone'}": value
-        for weight in dict.fromkeys((0.0, best))
-        for name, value in marks[weight].items()
-    }
-    return best, found
+        seconds: dict[str, list[Any]] = {"maxsim": [], "cross": []}
+        for text, row in zip(captions, top, strict=True):
+            states, there = towers.states_of(model, [text])
+            words, parts = heads.words(states).float(), patches[row]
+            seconds["maxsim"].append(max_sim(parts, words, there)[0].cpu().numpy())
+            if cross is not None:
+                among = len(parts)
+                scores = cross(words.expand(among, -1, -1), parts, there.expand(among, -1))
+                seconds["cross"].append(scores.float().cpu().numpy())
+    near = standard(np.take_along_axis(first, top, axis=1))
+    marks = {"alone": _marks(first, top, near, relevant)}
+    weights = {}
+    for name, second in ((name, np.stack(second)) for name, second in seconds.items() if second):
+        tried = {weight: _marks(first, top, near + weight * standard(second), relevant) for weight in WEIGHTS}
+        weight = max(WEIGHTS, key=lambda weight: tried[weight]["mrr"])
+        marks[name] = tried[weight]
+        if weight:
+            weights[name] = weight
+    best = max(weights, key=lambda name: marks[name]["mrr"] - WORTH * (name == "cross"), default="none")
+    found = {f"{mark}, {name}": value for name, several in marks.items() for mark, value in several.items()}
+    return Chosen(weights, best, found)
 
 
-def _closer(towers: Any, model: Any, heads: TokenHeads, text: str, patches: Tensor) -> Any:
-    states, there = towers.states_of(model, [text])
-    return max_sim(patches, heads.words(states), there).float().cpu().numpy()
+def _marks(first: Any, top: Any, better: Any, relevant: Any) -> dict[str, float]:
+    """Return what a new order of the ``top`` rows of ``first`` is worth; all others come after."""
+    scores = np.full_like(first, -1e6)
+    np.put_along_axis(scores, top, better.astype(first.dtype), axis=1)
+    ranks = ranks_of_relevant(scores, relevant)
+    return {"recall@1": float(hit_at(ranks, 1).mean()), "mrr": float(reciprocal_rank(ranks).mean())}

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,15 @@ from engine.encoder import pick_device
 from engine.errors import SourceError, UsageError
 from ingest.sources.source import Source
 from train import parallel
+from train.cross_encoder import fit_cross_encoder
 from train.curves import draw_curves
-from train.export import export_checkpoint, note
+from train.export import Reranking, export_checkpoint, note
 from train.lora import merge
 from train.mix import best_mixture, copy_of
 from train.pairs import Pairs, gather_pairs
 from train.quantize import quantize_image_tower
 from train.recipe import Recipe, inherit
-from train.reranker import choose_weight, fit_token_heads
+from train.reranker import choose_weights, fit_token_heads
 from train.run import Progress, Run
 from train.towers import open_towers, preprocessing_of
 
@@ -89,24 +91,36 @@ def train(
 def _export(
     run: Run, validation: Pairs, marks: dict[str, float], folder: Path, base: Checkpoint | None, report: Report
 ) -> None:
-    """Write the checkpoint, with token heads if the recipe wants them, and in integers where these find as well."""
-    recipe, towers, heads, weight = run.recipe, run.towers, None, 0.0
-    if recipe.model.patches:
-        steps = recipe.optimizer.head_steps
-
-        def tell(step: int, loss: float) -> None:
-            report(Progress(run.epoch, step + 1, steps, loss, run.temperature, 0.0))
-
-        heads = fit_token_heads(run, recipe.model.patches, steps, tell)
-        weight, found = choose_weight(run, heads, validation)
-        marks = marks | found
-        heads = heads if weight else None  # patches that help nobody need not be kept
-    model, spec = run.average.module, towers.preprocessing
+    """Write the checkpoint, with what helps of the re-rankers, and in integers where these find as well."""
+    reranking, found = _reranking(run, validation, report)
+    model, towers = run.average.module, run.towers
+    spec = towers.preprocessing
     with torch.inference_mode():
         texts = towers.embed_texts(model.eval(), validation.first_captions()).cpu().numpy()
-    export_checkpoint(model, towers.tokenizer, spec, recipe, marks, folder, base, heads, weight)
+    export_checkpoint(model, towers.tokenizer, spec, run.recipe, marks | found, folder, base, reranking)
+    heads = reranking.heads if reranking else None
     by_arithmetic = quantize_image_tower(model, Checkpoint(folder), run.pairs, validation, texts, heads)
     note(folder, {"recall@10 by arithmetic of the image tower": by_arithmetic})
+
+
+def _reranking(run: Run, validation: Pairs, report: Report) -> tuple[Reranking | None, dict[str, float]]:
+    """Train the re-rankers that the recipe wants; return those that validation likes, and what it found."""
+    choices, dimension = run.recipe.optimizer, run.recipe.model.patches
+    if not dimension:
+        return None, {}
+    steps = choices.head_steps + choices.cross_steps
+
+    def tell(before: int, step: int, loss: float) -> None:
+        report(Progress(run.epoch, before + step + 1, steps, loss, run.temperature, 0.0))
+
+    heads, cross = fit_token_heads(run, dimension, choices.head_steps, partial(tell, 0)), None
+    if choices.cross_steps:
+        cross = fit_cross_encoder(run, heads, choices.cross_steps, partial(tell, choices.head_steps))
+    chosen = choose_weights(run, heads, cross, validation)
+    if not chosen.weights:  # patches that help nobody need not be kept
+        return None, chosen.marks
+    cross = cross if "cross" in chosen.weights else None
+    return Reranking(heads, cross, chosen.weights, chosen.best), chosen.marks
 
 
 def _epochs(run: Run, validation: Pairs, out: Path, report: Report) -> dict[str, float]:

@@ -57,7 +57,7 @@ def eval_command(
         Path | None, typer.Option("--ground-truth", help="Instead: {query: {item id: relevance}}, over --collection.")
     ] = None,
     rerank: Annotated[
-        str, typer.Option(help="With --ground-truth: none, or maxsim, which is then compared with none.")
+        str, typer.Option(help="With --ground-truth: none, or maxsim or cross, which is then compared with none.")
     ] = "none",
     out: Annotated[Path, typer.Option(help="Folder for the report and the TREC files.")] = Path("report"),
 ) -> None:
@@ -74,7 +74,7 @@ def eval_command(
     if ground_truth:
         _examine_truth(ground_truth, settings, reranker_of(rerank) or "none", out)
         return
-    if reranker_of(rerank) == "maxsim":
+    if reranker_of(rerank) not in (None, "none"):
         raise UsageError("--rerank is measured with --ground-truth FILE: the other examination is of the towers alone")
     if path is None:
         raise UsageError("say what to examine: a PATH with captions, or --ground-truth FILE")

@@ -53,7 +53,10 @@ def query_command(
     group_by: Annotated[str | None, typer.Option(help="One hit for each value of a field: product_id.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every photograph, without the graph.")] = False,
     rerank: Annotated[
-        str | None, typer.Option(help="Look at the first hits word by word: maxsim, or none. [default: where it can]")
+        str | None,
+        typer.Option(
+            help="Look at the first hits word by word: maxsim, cross or none. [default: what the checkpoint does best]"
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print hits as one JSON document.")] = False,
     as_jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a line.")] = False,
