@@ -7,6 +7,7 @@ which lies beside them: an ONNX file may name a range of bytes in another file o
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
@@ -77,7 +78,7 @@ class _Text(nn.Module):
 class _Image(nn.Module):
     def __init__(self, model: Any, preprocessing: Preprocessing, heads: TokenHeads | None) -> None:
         super().__init__()
-        self.model, self.heads = model, heads
+        self.model, self.heads = _without_batch_norm(model), heads
         self.mean = nn.Buffer(torch.tensor(preprocessing.mean).reshape(3, 1, 1) * 255)
         self.std = nn.Buffer(torch.tensor(preprocessing.std).reshape(3, 1, 1) * 255)
 
@@ -88,6 +89,36 @@ class _Image(nn.Module):
             rows = self.model.visual_projection(output.pooler_output)
             return F.normalize(rows, dim=-1), self.heads.patches(cells_of(output))
         return F.normalize(self.model.get_image_features(pixel_values=values).pooler_output, dim=-1)
+
+
+class _Affine(nn.Module):
+    """Batch normalisation when all is learnt: a factor and a summand for each channel of (n, c, h, w).
+
+    The exporter would fold it into the convolution before, whose weights could then not be shared with the other file;
+    the runtime folds this one when it loads.
+    """
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        with torch.no_grad():
+            factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+            summand = norm.bias - norm.running_mean * factor
+        self.factor, self.summand = nn.Buffer(factor[:, None, None]), nn.Buffer(summand[:, None, None])
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values * self.factor + self.summand
+
+
+def _without_batch_norm(model: Any) -> Any:
+    names = [name for name, part in model.named_modules() if isinstance(part, nn.BatchNorm2d)]
+    if not names:
+        return model
+    model = copy.deepcopy(model)
+    for name in names:
+        model.set_submodule(name, _Affine(model.get_submodule(name)))
+    return model
 
 
 def to_onnx(module: nn.Module, inputs: dict[str, Tensor], shapes: dict[str, Any], outputs: list[str]) -> Any:
