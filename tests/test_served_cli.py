@@ -111,10 +111,25 @@ def test_a_server_that_was_killed_is_not_waited_for(ingested: Path, tmp_path: Pa
     assert "points: 48" in run("status", "--store", ingested, cwd=tmp_path).stdout
 
 
-def test_a_port_that_is_taken_is_one_line(ingested: Path, tmp_path: Path) -> None:
+def test_a_port_that_is_taken_and_a_store_that_is_served_are_one_line(ingested: Path, tmp_path: Path) -> None:
     with served(ingested) as url:
         other = shutil.copytree(ingested, tmp_path / "other")
         taken = run("serve", "--store", other, "--port", url.rpartition(":")[2], cwd=tmp_path)
         assert taken.returncode == 2
         assert "another --port" in taken.stderr
         assert "Traceback" not in taken.stderr
+        twice = run("serve", "--store", ingested, cwd=tmp_path)
+        assert twice.returncode == 2
+        assert f"served already, at {url}" in twice.stderr
+
+
+def test_an_examination_never_touches_what_a_server_has(ingested: Path, drawings: Path, tmp_path: Path) -> None:
+    with served(ingested) as url:
+        told = run("eval", drawings, "--part", "all", "--limit", "5", cwd=tmp_path, ENGINE_URL=url)
+        assert told.returncode == 0, told.stderr
+        assert "gallery: 5 items" in told.stderr
+        assert "points: 48" in run("status", cwd=tmp_path, ENGINE_URL=url).stdout
+        truth = tmp_path / "truth.json"
+        truth.write_text(json.dumps({"a red dress": {"none": 1}}))
+        asked = run("eval", "--ground-truth", truth, "--store", ingested, cwd=tmp_path)
+        assert asked.returncode == 0, asked.stderr

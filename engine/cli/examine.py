@@ -98,8 +98,8 @@ def eval_command(
         raise UsageError(f"{path}: no captions in the {part} part: nothing to ask (see --caption-column of ingest)")
     import dataclasses
 
-    # never the collection itself: what is not examined is deleted
-    settings = dataclasses.replace(settings, collection=f"{settings.collection.removesuffix('-eval')}-eval")
+    # never the collection itself, nor a server's: what is not examined is deleted
+    settings = dataclasses.replace(settings, url=None, collection=f"{settings.collection.removesuffix('-eval')}-eval")
     _examine_captions(_Subset(opened, chosen), everything, settings, described, out)
 
 

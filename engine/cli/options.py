@@ -66,14 +66,9 @@ def open_served(settings: Settings) -> RemoteStore | None:
 
 def open_named_store(settings: Settings) -> Store:
     """Open the store that the settings name, through whoever serves it; the collection may not exist yet."""
-    return open_served(settings) or open_own_store(settings)
-
-
-def open_own_store(settings: Settings) -> Store:
-    """Open the store in this process; the collection may not exist yet."""
     from engine.store.open import open_store
 
-    return open_store(
+    return open_served(settings) or open_store(
         settings.store,
         settings.collection,
         api_key=settings.api_key,
@@ -84,7 +79,7 @@ def open_own_store(settings: Settings) -> Store:
 
 
 def open_with_encoder(settings: Settings) -> Opened:
-    """Open an existing collection in this process, and the encoder that made it.
+    """Open an existing collection, through whoever serves it, and the encoder that made it in this process.
 
     Raises:
         PassportError: the checkpoint at hand is another one.
@@ -94,7 +89,7 @@ def open_with_encoder(settings: Settings) -> Opened:
     from engine.encoder import load_encoder
     from engine.passport import check_fingerprint
 
-    store = open_own_store(settings)
+    store = open_named_store(settings)
     passport = store.spec().passport
     checkpoint = find_checkpoint(settings.model)
     check_fingerprint(passport, checkpoint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 import sys
 from typing import Annotated
@@ -55,6 +56,7 @@ def serve_command(
         import uvicorn
 
         from engine.store.edge import EdgeStore
+        from engine.store.open import served_at
         from serve.app import make_app
         from serve.guard import Limits
     except ImportError as error:
@@ -63,6 +65,9 @@ def serve_command(
     settings = settings_of(store, collection, model, device)
     if host not in LOOPBACK and not settings.server_key:
         raise UsageError(f"--host {host} can be reached from elsewhere: set ENGINE_SERVER_KEY, or leave it out")
+    settings = dataclasses.replace(settings, url=None)
+    if url := served_at(settings.store, settings.collection):
+        raise UsageError(f"{settings.store} / {settings.collection} is served already, at {url}: use that, or end it")
     opened = open_with_encoder(settings)
     with opened.store:
         limits = Limits(

@@ -1,7 +1,7 @@
 """The files around an embedded collection.
 
 <folder>/<collection>/CURRENT            the name of the generation that is read and written, replaced atomically
-<folder>/<collection>/owner.json         who has it open: pid, command, since, url
+<folder>/<collection>/owner.json         who has it open: pid, command, since, home, url
 <folder>/<collection>/<generation>/      Qdrant Edge's shard, and beside its files
 <folder>/<collection>/<generation>/collection.json    the spec, and how many points there are at least
 """
@@ -116,7 +116,8 @@ def write_owner(home: Path, url: str | None = None) -> None:
     words = [Path(sys.argv[0]).name or "python", *sys.argv[1:2]]
     command = " ".join(word for word in words if not word.startswith("-"))
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    replace_file(home / OWNER_FILE, json.dumps({"pid": os.getpid(), "command": command, "since": since, "url": url}))
+    told = {"pid": os.getpid(), "command": command, "since": since, "home": str(home.resolve()), "url": url}
+    replace_file(home / OWNER_FILE, json.dumps(told))
 
 
 def owner(home: Path) -> str:
@@ -129,12 +130,13 @@ def owner(home: Path) -> str:
 
 
 def owner_url(home: Path) -> str | None:
-    """Return where the process that has the collection open can be asked, if it left word."""
+    """Return where the process that has the collection open can be asked; None if it left no word, or in a copy."""
     try:
-        url = json.loads((home / OWNER_FILE).read_text(encoding="utf-8"))["url"]
+        known = json.loads((home / OWNER_FILE).read_text(encoding="utf-8"))
+        url, original = known["url"], known["home"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return url if isinstance(url, str) else None
+    return url if isinstance(url, str) and original == str(home.resolve()) else None
 
 
 def forget_owner(home: Path) -> None:
