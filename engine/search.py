@@ -106,6 +106,8 @@ def _reranked(store: Store, encoder: Encoder, text: str, spec: SearchSpec, reran
         from engine.cross import cross_scores
 
         patches = {one.id: one.patches for one in store.retrieve(first, patches=True) if one.patches is not None}
+        if not patches:  # deleted meanwhile
+            return hits[spec.offset : last]
         found = cross_scores(encoder.checkpoint, words, np.stack(list(patches.values())))
         scores = dict(zip(patches, found.tolist(), strict=True))
     else:

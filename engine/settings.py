@@ -17,12 +17,13 @@ from engine.checkpoint import DEFAULT_MODEL
 from engine.errors import UsageError
 
 FILE = "engine.toml"
-SECRETS = {"api_key", "server_key"}
+SECRETS = {"api_key", "other_api_key", "server_key"}
 VARIABLES = {
     "url": ("ENGINE_URL",),
     "store": ("QDRANT_URL", "ENGINE_STORE"),
     "collection": ("QDRANT_COLLECTION", "ENGINE_COLLECTION"),
     "api_key": ("QDRANT_API_KEY", "ENGINE_API_KEY"),
+    "other_api_key": ("ENGINE_OTHER_API_KEY",),
     "server_key": ("ENGINE_SERVER_KEY",),
     "model": ("ENGINE_MODEL",),
     "device": ("ENGINE_DEVICE",),
@@ -36,7 +37,8 @@ class Settings:
     """Where the collection is and which checkpoint speaks for it.
 
     ``url``: of a running `engine serve`, which is asked instead of opening ``store``.
-    ``api_key``: Qdrant's. ``server_key``: what callers of `engine serve` must show. ``timeout_s``: of one request to a
+    ``api_key``: Qdrant's; ``other_api_key``: of another Qdrant, where a collection is copied from one to the other.
+    ``server_key``: what callers of `engine serve` must show. ``timeout_s``: of one request to a
     Qdrant server.
     """
 
@@ -44,6 +46,7 @@ class Settings:
     store: str = "fashion-store"
     collection: str = "fashion"
     api_key: str | None = None
+    other_api_key: str | None = None
     server_key: str | None = None
     model: str = DEFAULT_MODEL
     device: str = "auto"

@@ -153,9 +153,21 @@ def _row(entry: Entry) -> tuple[Any, ...]:
 
 
 def copy_ledger(source: Path, target: Path) -> None:
-    """Let an ingest into a copied collection know the files, as one into the original does, unless it has a ledger."""
-    if not source.exists() or target.exists():
-        return
+    """Let ``target`` be the ledger of a collection that is now the same as the one of ``source``.
+
+    Without a ``source`` nobody knows its files: whatever the target's ledger said is then no longer true.
+
+    Raises:
+        StoreError: one of them cannot be read or written.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
-        one.backup(other)
+    try:
+        if not source.exists():
+            target.unlink(missing_ok=True)
+            return
+        with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
+            one.backup(other)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(
+            f"the collection is copied, but not its ledger {source} ({error}): delete {target} and ingest again"
+        ) from error

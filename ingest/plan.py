@@ -16,7 +16,7 @@ def known_entries(ledger: Ledger, store: Store, root: str) -> dict[str, Entry]:
     An entry whose point is gone is dropped, so that its file is embedded again. A point without an entry whose file
     is gone from ``root`` gets one, so that it is reported as missing, and pruned.
     """
-    points = store.count()  # first of all: this is what keeps other processes out
+    points = store.count()  # first of all: this keeps other processes out, where no server lets them in
     known = {entry.item_id: entry for entry in ledger.entries()}
     if points == sum(1 for entry in known.values() if entry.state != "quarantined"):
         return known

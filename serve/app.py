@@ -102,8 +102,8 @@ def make_app(store: Store, encoder: Encoder, limits: Limits | None = None) -> AS
     _search_routes(app, store, batching, stages, Fetcher() if limits.image_urls else from_data_url)
     _item_routes(app, store, stages)
     _embedding_routes(app, batching)
-    _watch_routes(app, store, batching, stages)
-    store_routes(app, store, stages, read_only=limits.read_only)
+    _watch_routes(app, store, batching, stages, limits.instance)
+    store_routes(app, store, stages, writes=limits.writes)
     app.mount("/page", StaticFiles(directory=PAGE))
     app.add_api_route("/", lambda: FileResponse(PAGE / "index.html"), include_in_schema=False)
     guarded = Guard(app, limits, stages)
@@ -244,11 +244,11 @@ def _embedding_routes(app: FastAPI, encoder: BatchingEncoder) -> None:
         return JSONResponse(inferred(encoder, asked))
 
 
-def _watch_routes(app: FastAPI, store: Store, encoder: BatchingEncoder, stages: Stages) -> None:
+def _watch_routes(app: FastAPI, store: Store, encoder: BatchingEncoder, stages: Stages, instance: str) -> None:
     @app.get("/healthz", tags=["watch"])
     async def healthz() -> JSONResponse:
-        """Say that the process lives."""
-        return JSONResponse({"status": "ok"})
+        """Say that the process lives, and what it calls itself."""
+        return JSONResponse({"status": "ok", "instance": instance})
 
     @app.get("/readyz", tags=["watch"])
     def readyz() -> JSONResponse:

@@ -2,7 +2,8 @@
 
 A server that fetches what strangers name can be made to ask machines that only it can reach (server-side request
 forgery). So a name is looked up once, every address of it must be public, and the connection goes to that very
-address; a redirect is a new name. Bytes and seconds are bounded.
+address; a redirect is a new name. Bytes, seconds and fetches at once are bounded: a host that answers a byte at a time
+keeps a thread of ours, but none that others wait for.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import base64
 import binascii
 import ipaddress
 import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from urllib.parse import urljoin
 
 import httpx
@@ -24,6 +27,9 @@ from ingest.decode import decode
 MAX_BYTES = 20_000_000
 WITHIN_S = 10.0
 MAX_REDIRECTS = 3
+AT_ONCE = 4
+TUNNELS = [ipaddress.IPv6Network(one) for one in ("::/96", "::ffff:0:0/96", "64:ff9b::/32", "2001::/32", "2002::/16")]
+"""IPv6 networks whose addresses hold an IPv4 address."""
 REDIRECTS = (301, 302, 303, 307, 308)
 Lookup = Callable[[str, int], Sequence[str]]
 OpenImage = Callable[[str], Image.Image]
@@ -54,6 +60,13 @@ def addresses_of(host: str, port: int) -> Sequence[str]:
     return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
+def is_public(address: str) -> bool:
+    """Say whether an address is one of the open internet, and not a way to a private one in another guise."""
+    found = ipaddress.ip_address(address)
+    guised = isinstance(found, ipaddress.IPv6Address) and any(found in network for network in TUNNELS)
+    return found.is_global and not found.is_multicast and not guised
+
+
 class Fetcher:
     """Opens data URLs, and photographs at public addresses.
 
@@ -63,20 +76,41 @@ class Fetcher:
     def __init__(
         self,
         lookup: Lookup = addresses_of,
-        may_be_asked: Callable[[str], bool] = lambda address: ipaddress.ip_address(address).is_global,
+        may_be_asked: Callable[[str], bool] = is_public,
         max_bytes: int = MAX_BYTES,
     ) -> None:
         self._lookup, self._may_be_asked, self._max_bytes = lookup, may_be_asked, max_bytes
+        self._free = threading.BoundedSemaphore(AT_ONCE)
 
     def __call__(self, url: str) -> Image.Image:
         """Return the photograph at ``url``; raises UsageError where it cannot or must not be fetched, ImageError."""
         if not url.startswith(("http://", "https://")):
             return from_data_url(url)
-        deadline = time.monotonic() + WITHIN_S
+        if not self._free.acquire(blocking=False):
+            raise UsageError(
+                f"{AT_ONCE} addresses are being fetched already: try again, or send the photograph itself"
+            )
+        fetched: Future[bytes] = Future()
+
+        def work() -> None:
+            try:
+                fetched.set_result(self._follow(url, time.monotonic() + WITHIN_S))
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the caller waits for it
+                fetched.set_exception(error)
+            finally:
+                self._free.release()
+
+        threading.Thread(target=work, name="fetch", daemon=True).start()
+        try:
+            return decode(fetched.result(WITHIN_S))
+        except TimeoutError:
+            raise UsageError(f"{_short(url)} took longer than {WITHIN_S:g} s: send the photograph itself") from None
+
+    def _follow(self, url: str, deadline: float) -> bytes:
         for _ in range(MAX_REDIRECTS + 1):
             found = self._get(url, deadline)
             if isinstance(found, bytes):
-                return decode(found)
+                return found
             url = found
         raise UsageError(f"{_short(url)} was reached over more than {MAX_REDIRECTS} redirects: give the last address")
 
@@ -95,7 +129,7 @@ class Fetcher:
                 client.stream("GET", pinned, headers=headers, extensions={"sni_hostname": address.host}) as answer,
             ):
                 if answer.status_code in REDIRECTS and "location" in answer.headers:
-                    return urljoin(url, answer.headers["location"])
+                    return _joined(url, answer.headers["location"])
                 if answer.status_code != 200:
                     raise UsageError(f"{_short(url)} answered {answer.status_code}: give an address of a photograph")
                 content = bytearray()
@@ -126,6 +160,13 @@ class Fetcher:
         if address.scheme not in ("http", "https") or not found or not all(map(self._may_be_asked, found)):
             raise UsageError(f"{_short(url)} is not a public address: send the photograph itself as a data URL")
         return address, address.copy_with(host=found[0]), address.netloc.decode("ascii")
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise UsageError(f"{_short(url)} leads nowhere: give the last address") from None
 
 
 def _short(url: str) -> str:

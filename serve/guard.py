@@ -32,7 +32,8 @@ class Limits:
     """What one server takes upon itself. ``key``: what callers must show; None: only callers on this machine.
 
     ``origins``: web pages that may call from a browser (CORS). ``image_urls``: fetch photographs from addresses that
-    callers name. ``read_only``: other processes of this program may not write to the store through the server.
+    callers name. ``writes``: other processes of this program may write to the store through the server.
+    ``instance``: what the server calls itself, for those that look for the owner of a store.
     """
 
     key: str | None = None
@@ -40,7 +41,8 @@ class Limits:
     in_flight: int = 64
     origins: tuple[str, ...] = ()
     image_urls: bool = False
-    read_only: bool = False
+    writes: bool = True
+    instance: str = ""
 
 
 class Guard:

@@ -25,25 +25,32 @@ class Call(Asked):
     named: dict[str, Any]
 
 
-def store_routes(app: FastAPI, store: Store, stages: Stages, *, read_only: bool) -> None:
-    """Let ``app`` answer calls of the store's methods."""
-    allowed = READING if read_only else READING | WRITING
+def store_routes(app: FastAPI, store: Store, stages: Stages, *, writes: bool) -> None:
+    """Let ``app`` answer calls of the store's methods; those that write only with ``writes``."""
+    allowed = READING | WRITING if writes else READING
 
     @app.post("/v1/store/{operation}", include_in_schema=False)
-    def call(operation: str, asked: Call, version: Annotated[str, Header(alias=HEADER)] = "") -> JSONResponse:
+    def call(
+        operation: str,
+        asked: Call,
+        version: Annotated[str, Header(alias=HEADER)] = "",
+        origin: Annotated[str, Header()] = "",
+    ) -> JSONResponse:
+        if origin:
+            raise HTTPException(403, "no web page has business here")
         if version != VERSION:
             raise HTTPException(403, f"give the header {HEADER}: {VERSION}; caller and server must be of one version")
         if operation not in allowed:
             if operation in WRITING:
-                raise HTTPException(403, "this server only reads: start it without --read-only to write through it")
+                raise HTTPException(403, "this server only reads: start it with --writes to write through it")
             raise HTTPException(404, f"a store has no call {operation!r}")
         try:
             arguments, named = unpack(asked.arguments), unpack(asked.named)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UsageError(f"the arguments of {operation} cannot be read: {error!r}") from error
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise UsageError(f"the arguments of {operation} cannot be read: {type(error).__name__}") from error
         with stages.stage("store"):
             try:
                 result = getattr(store, operation)(*arguments, **named)
-            except (TypeError, AttributeError) as error:
-                raise UsageError(f"{operation} does not take these arguments: {error}") from error
+            except (TypeError, AttributeError, ValueError, KeyError, RecursionError) as error:
+                raise UsageError(f"{operation} does not take these arguments: {type(error).__name__}") from error
         return JSONResponse({"result": pack(result)})

@@ -86,6 +86,11 @@ def test_a_url_in_the_environment_needs_neither_store_nor_checkpoint(ingested: P
         stranger = run("query", "a red dress", cwd=tmp_path, ENGINE_URL=url)
         assert stranger.returncode == 6
         assert "does not accept the API key" in stranger.stderr
+        named = run("facets", "--collection", "scratch", cwd=tmp_path, **there)
+        assert named.returncode == 2
+        assert "leave out --collection" in named.stderr
+        refused = run("delete", "--where", "gender=men", "--yes", cwd=tmp_path, **there)
+        assert "only reads" in refused.stderr, "whoever has the key may read"
         wrong = run("query", "x", "--where", "shoe_size=3", cwd=tmp_path, **there)
         assert wrong.returncode == 2
         assert "shoe_size" in wrong.stderr
@@ -96,11 +101,39 @@ def test_a_url_in_the_environment_needs_neither_store_nor_checkpoint(ingested: P
 
 
 def test_a_server_that_only_reads_lets_nothing_be_written(ingested: Path, tmp_path: Path) -> None:
-    with served(ingested, "--read-only"):
+    with served(ingested, "--no-writes"):
         refused = run("delete", "--where", "gender=men", "--yes", "--store", ingested, cwd=tmp_path)
         assert refused.returncode == 6
         assert "only reads" in refused.stderr
         assert "points: 48" in run("status", "--store", ingested, cwd=tmp_path).stdout
+
+
+def test_no_web_page_reaches_the_store_through_a_server(ingested: Path) -> None:
+    ours, nothing = {"x-engine-store": "1"}, {"arguments": [], "named": {}}
+    with served(ingested, "--allow-origin", "https://shop.example") as url:
+        count = f"{url}/v1/store/count"
+        assert httpx.post(count, json=nothing, headers=ours).json() == {"result": 48}
+        assert httpx.post(count, json=nothing).status_code == 403
+        assert httpx.post(count, json=nothing, headers={**ours, "Origin": "https://shop.example"}).status_code == 403
+        for odd in (
+            {"$noun": "Hit"},
+            {"$float32": "!", "shape": [1]},
+            [[]] * 3,
+            {"$noun": "SearchSpec", "vector": [[1], 2]},
+        ):
+            answer = httpx.post(f"{url}/v1/store/search", json={"arguments": [odd], "named": {}}, headers=ours)
+            assert answer.status_code == 400, answer.text
+
+
+def test_another_server_on_the_port_of_one_that_was_killed_is_not_taken_for_it(ingested: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(ingested, tmp_path / "other"))
+    with served(ingested) as url:
+        told = json.loads((ingested / "fashion" / "owner.json").read_text())
+        assert told["served"][0] == url
+        left = {**told, "home": str((other / "fashion").resolve()), "served": [url, "killed"]}
+        (other / "fashion" / "owner.json").write_text(json.dumps(left))
+        assert served_at(str(ingested), "fashion") == url
+        assert served_at(str(other), "fashion") is None
 
 
 def test_a_server_that_was_killed_is_not_waited_for(ingested: Path, tmp_path: Path) -> None:

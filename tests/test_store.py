@@ -119,7 +119,7 @@ def serving(store: Store) -> FastAPI:
     """The part of `engine serve` that other processes reach its store by."""
     app = FastAPI()
     handle_problems(app)
-    store_routes(app, store, Stages(), read_only=False)
+    store_routes(app, store, Stages(), writes=True)
     return app
 
 

@@ -341,6 +341,21 @@ def test_layers_far_from_the_output_learn_more_slowly_and_norms_do_not_decay(tmp
     assert scale[id(model.logit_scale)] == (1.0, 0.0)
 
 
+def test_in_a_hybrid_tower_the_transformer_is_above_the_stages() -> None:
+    model = build_model(TINY.model, train_tokenizer(["a dress"], 600, 77))
+    scale = {id(one): group["scale"] for group in parameter_groups(model, 0.1, 0.5) for one in group["params"]}
+    tower = model.vision_model
+    backbone = tower.embeddings.backbone
+    inwards = [
+        tower.pooler.dense.weight,
+        tower.encoder.layer[0].intermediate.dense.weight,
+        backbone.encoder.stages[2].layers[0].layer[0].convolution.weight,
+        backbone.encoder.stages[0].layers[0].layer[0].convolution.weight,
+        backbone.embedder.embedder.convolution.weight,
+    ]
+    assert [scale[id(one)] for one in inwards] == [1.0, 0.5, 0.25, 0.0625, 0.03125]
+
+
 def test_the_best_mixture_of_weights_is_found_and_loaded() -> None:
     model = torch.nn.Linear(1, 1, bias=False)
     before = {"weight": torch.tensor([[0.0]])}
@@ -501,8 +516,20 @@ def test_steps_that_give_no_number_are_skipped_and_too_many_end_the_run(
 ) -> None:
     monkeypatch.setattr("train.run.MAX_BAD_STEPS", 3)
     monkeypatch.setattr("train.run.contrastive_loss", lambda images, *_: images.sum() * math.nan)
+    made: list[tuple[Run, list[torch.Tensor]]] = []
+    begin = Run.__init__
+
+    def remembering(self: Run, *arguments: Any, **named: Any) -> None:
+        begin(self, *arguments, **named)
+        made.append((self, [buffer.clone() for buffer in self.model.buffers()]))
+
+    monkeypatch.setattr(Run, "__init__", remembering)
     with pytest.raises(UsageError, match="4 steps gave no number"):
         train(TINY, [drawings], tmp_path / "run", threads=1)
+    run, before = made[0]
+    assert any(isinstance(part, torch.nn.BatchNorm2d) for part in run.model.modules())
+    for buffer, at_first in zip(run.model.buffers(), before, strict=True):
+        assert not buffer.is_floating_point() or torch.equal(buffer, at_first)
 
 
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:

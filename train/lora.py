@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-ADAPTED = re.compile(r"(q_proj|v_proj|attention\.self\.(query|value))$")
+ADAPTED = re.compile(r"(q_proj|v_proj|attention\.(self|attention)\.(query|value))$")
 """Queries and values of the attention, as in the paper (section 4.2)."""
 LEARNING_TOO = ("visual_projection", "text_projection", "logit_scale")
 

@@ -148,12 +148,15 @@ class Run:
             rate = learning_rate(self.step, self.steps, choices.learning_rate, choices.warmup_share)
             group["lr"] = rate * group["scale"]
         self.optimizer.zero_grad(set_to_none=True)
+        statistics = [buffer.clone() for buffer in self._statistics()]
         loss = backward_in_chunks(self._sides(batch), partial(self._loss, batch))
         learning = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         parallel.average_gradients(learning)
         norm = nn.utils.clip_grad_norm_(learning, choices.clip_norm)
         self.step += 1
         if not torch.isfinite(norm):
+            for buffer, before in zip(self._statistics(), statistics, strict=True):
+                buffer.copy_(before)  # batch normalisation has looked already
             self.bad_steps += 1
             if self.bad_steps > MAX_BAD_STEPS:
                 raise UsageError(
@@ -166,6 +169,10 @@ class Run:
         parallel.average_buffers(self.model)
         self.average.update_parameters(self.model)
         return float(loss)
+
+    def _statistics(self) -> Iterator[Tensor]:
+        """Yield what a forward pass changes by itself: the statistics of batch normalisation."""
+        return filter(torch.is_floating_point, self.model.buffers())
 
     def _sides(self, batch: _Batch) -> tuple[list[Any], ...]:
         """Return how to embed the photographs, the titles and the attribute texts of a batch, in chunks."""

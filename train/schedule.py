@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import nn
 
-_LAYER = re.compile(r"\.(?:layers?|stages)\.(\d+)\.")
+_STAGE = re.compile(r"\.stages\.(\d+)\.")
+_LAYER = re.compile(r"\.layers?\.(\d+)\.")
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup_share: float) -> float:
@@ -26,15 +27,20 @@ def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float) 
     learn more slowly: by ``layer_decay`` for each layer between (BEiT: Bao et al. 2022; FLIP and others for CLIP).
     """
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    deepest: dict[str, int] = {}
+    stages = {_tower(name): 0 for name in names}
     for name in names:
-        if found := _LAYER.search(f".{name}"):
-            tower = name.partition(".")[0]
-            deepest[tower] = max(deepest.get(tower, 0), int(found[1]))
+        if found := _STAGE.search(name):
+            stages[_tower(name)] = max(stages[_tower(name)], int(found[1]) + 1)
+    places = {name: _place(name, stages[_tower(name)]) for name in names}
+    deepest = dict.fromkeys(stages, -1)
+    for name, place in places.items():
+        deepest[_tower(name)] = max(deepest[_tower(name)], -1 if place is None else place)
     groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     parameters = dict(model.named_parameters())
     for name in names:
-        key = (parameters[name].ndim >= 2, layer_decay ** _layers_above(name, deepest))
+        place = places[name]
+        above = 0 if place is None else deepest[_tower(name)] - place + 1
+        key = (parameters[name].ndim >= 2, layer_decay**above)
         groups.setdefault(key, []).append(parameters[name])
     return [
         {"params": members, "weight_decay": weight_decay if matrix else 0.0, "scale": scale}
@@ -42,8 +48,19 @@ def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float) 
     ]
 
 
-def _layers_above(name: str, deepest: dict[str, int]) -> int:
-    tower = name.partition(".")[0]
+def _tower(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _place(name: str, stages: int) -> int | None:
+    """Return which layer of its tower a weight is of, counted from the input: stages first, then what is above them.
+
+    -1 for the embeddings below them all, None for what is above: norms at the end, poolers, projections.
+    """
+    if found := _STAGE.search(name):
+        return int(found[1])
     if found := _LAYER.search(f".{name}"):
-        return deepest[tower] - int(found[1]) + 1
-    return deepest[tower] + 2 if "embeddings" in name and tower in deepest else 0
+        return stages + int(found[1])
+    if "embeddings" not in name:
+        return None
+    return stages if stages and "embedder" not in name else -1

@@ -62,6 +62,8 @@ def train(
     recipe = inherit(recipe, base)
     device = pick_device(torch, device)
     processes = parallel.join(device)
+    if parallel.rank():  # of several processes one talks
+        report = _silence
     _check_folder(out, resume)
     spec = preprocessing_of(recipe.model, base)
     with _first_alone():
@@ -86,6 +88,10 @@ def train(
         draw_curves(out / LOG, out / "curves.png")
     parallel.leave()
     return folder
+
+
+def _silence(progress: Progress) -> None:
+    """Say nothing."""
 
 
 def _export(

@@ -83,11 +83,13 @@ def _told(out: Path, *, tensorboard: bool) -> Iterator[Callable[[Progress], None
 
 
 def _plain_lines() -> Callable[[Progress], None]:
-    started, first = time.monotonic(), 0
+    started, first, before = time.monotonic(), 0, 0
 
     def tell(progress: Progress) -> None:
-        nonlocal first
-        first = first or progress.step  # a resumed run does not start at 1
+        nonlocal started, first, before
+        if not before or progress.step < before:  # a resumed run does not start at 1, the re-ranking's steps do
+            started, first = time.monotonic(), progress.step
+        before = progress.step
         if progress.validation is not None:
             print(_epoch_line(progress), file=sys.stderr, flush=True)
         elif progress.step % 10 == 0:

@@ -49,7 +49,11 @@ def settings_of(
 
     flags = {"store": store, "collection": collection, "model": model, "device": device}
     settings = load_settings(flags)[0]
-    return dataclasses.replace(settings, url=None) if store else settings
+    if store:
+        return dataclasses.replace(settings, url=None)
+    if collection and settings.url:
+        raise UsageError(f"the server at {settings.url} (ENGINE_URL) has one collection: leave out --collection")
+    return settings
 
 
 def open_served(settings: Settings) -> RemoteStore | None:

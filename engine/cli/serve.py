@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import socket
 import sys
+import uuid
 from typing import Annotated
 
 import typer
@@ -37,9 +38,12 @@ def serve_command(
     in_flight: Annotated[
         int, typer.Option(min=1, max=10_000, help="Requests at once; more are answered with 429.")
     ] = 64,
-    read_only: Annotated[
-        bool, typer.Option("--read-only", help="Let no `engine ingest` or `delete` write through this server.")
-    ] = False,
+    writes: Annotated[
+        bool | None,
+        typer.Option(
+            help="Let `engine ingest` and `delete` write through this server. [default: where it has no key]"
+        ),
+    ] = None,
     allow_image_urls: Annotated[
         bool, typer.Option("--allow-image-urls", help="Fetch photographs from public addresses that callers name.")
     ] = False,
@@ -65,7 +69,7 @@ def serve_command(
     settings = settings_of(store, collection, model, device)
     if host not in LOOPBACK and not settings.server_key:
         raise UsageError(f"--host {host} can be reached from elsewhere: set ENGINE_SERVER_KEY, or leave it out")
-    settings = dataclasses.replace(settings, url=None)
+    settings, instance = dataclasses.replace(settings, url=None), uuid.uuid4().hex
     if url := served_at(settings.store, settings.collection):
         raise UsageError(f"{settings.store} / {settings.collection} is served already, at {url}: use that, or end it")
     opened = open_with_encoder(settings)
@@ -73,7 +77,8 @@ def serve_command(
         limits = Limits(
             *(settings.server_key, body_mb * 1_000_000, in_flight, tuple(allow_origin or ())),
             image_urls=allow_image_urls,
-            read_only=read_only,
+            writes=settings.server_key is None if writes is None else writes,
+            instance=instance,
         )
         app = make_app(opened.store, opened.encoder, limits)
         config = uvicorn.Config(
@@ -88,7 +93,7 @@ def serve_command(
             own = EVERY_ADDRESS.get(host, host)
             url = f"http://{f'[{own}]' if ':' in own else own}:{listening.getsockname()[1]}"
             if isinstance(opened.store, EdgeStore):
-                opened.store.announce(url)
+                opened.store.announce(url, instance)
             print(f"serving {opened.store.location} on {url}", file=sys.stderr)
             uvicorn.Server(config).run(sockets=[listening])
 
@@ -98,6 +103,7 @@ def _listening(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen()  # who calls before the server is up waits in the queue
     except OSError as error:
         raise UsageError(
             f"cannot listen on {host}, port {port} ({error.strerror or error}): choose another --port, or 0 for any"

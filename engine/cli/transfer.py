@@ -26,7 +26,9 @@ def push_command(
 ) -> None:
     """Copy the collection to another store: vectors, payloads and passport as they are, verified.
 
-    Run again after a crash or a change, it writes only what is missing or differs.
+    Run again after a crash or a change, it writes only what is missing or differs; what was deleted here must be
+    deleted there too. The key of a Qdrant server is QDRANT_API_KEY; from one server to another, that of the other is
+    ENGINE_OTHER_API_KEY.
     """
     ours = settings_of(store, collection)
     _copy(ours, _other(ours, target, name))
@@ -44,7 +46,9 @@ def pull_command(
 
 
 def _other(ours: Settings, place: str, name: str | None) -> Settings:
-    return dataclasses.replace(ours, url=None, store=place, collection=name or ours.collection)
+    """Return the settings of the other store; the key of a Qdrant server is for that server alone."""
+    key = ours.other_api_key if ours.url or "://" in ours.store else ours.other_api_key or ours.api_key
+    return dataclasses.replace(ours, url=None, store=place, collection=name or ours.collection, api_key=key)
 
 
 def _copy(source: Settings, target: Settings) -> None:
@@ -62,4 +66,7 @@ def _copy(source: Settings, target: Settings) -> None:
     with open_named_store(source) as one, open_named_store(target) as other:
         copied = copy_collection(one, other, tell)
         copy_ledger(ledger_path(source), ledger_path(target))
-        print(f"{copied.written} written, {copied.present} there already, all verified, in {other.location}")
+        print(
+            f"{copied.written} written, {copied.present} there already, in {other.location}; "
+            f"as many points as here, {copied.compared} of them compared"
+        )

@@ -8,22 +8,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.errors import PassportError, StoreError
-from engine.records import Point, Record
+from engine.records import Point, Record, Vector
 from engine.store.protocol import CollectionSpec, Store
 
 PAGE = 256
 SAMPLED = 200
 """Points whose vectors are compared when all is copied."""
+PATCH_TOLERANCE = 2e-3
+"""Stores keep patches as float16."""
 TOLERANCE = 1e-5
 """A server brings vectors to unit length once more: that moves a component by less."""
 
 
 @dataclass(frozen=True)
 class Copied:
-    """What a copy did: points ``written``, and those that the target had already, just so (``present``)."""
+    """What a copy did: points ``written``, those ``present`` before, just so, and those ``compared`` at the end."""
 
     written: int
     present: int
+    compared: int
 
 
 def copy_collection(
@@ -55,8 +58,7 @@ def copy_collection(
             break
     target.flush()
     target.optimize()
-    _verify(source, target)
-    return Copied(written, present)
+    return Copied(written, present, _verify(source, target))
 
 
 def _prepare(target: Store, spec: CollectionSpec) -> None:
@@ -73,23 +75,34 @@ def _prepare(target: Store, spec: CollectionSpec) -> None:
     target.add_fields(spec.fields)
 
 
-def _verify(source: Store, target: Store) -> None:
+def _verify(source: Store, target: Store) -> int:
+    """Compare the numbers of points, and a sample of these whole; return how large it was."""
     ours, theirs = source.count(), target.count()
     if ours != theirs:
-        raise StoreError(
-            f"{target.location} has {theirs} points, {source.location} {ours}: "
-            "the target held others before; delete those, or give another name with --as"
+        reason = (
+            "the target has others too; delete those, or give another name with --as"
+            if theirs > ours
+            else "the source has grown meanwhile; run the same command again"
         )
+        raise StoreError(f"{target.location} has {theirs} points, {source.location} {ours}: {reason}")
+    patches = bool(source.spec().patches)
     sample = [record.id for record in source.scroll(None, SAMPLED)[0]]
-    expected, found = source.retrieve(sample, vectors=True), target.retrieve(sample, vectors=True)
+    expected, found = (store.retrieve(sample, vectors=True, patches=patches) for store in (source, target))
     if len(expected) != len(found) or not all(map(_equal, expected, found)):
         raise StoreError(f"{target.location} does not give back what was written: run the same command again")
+    return len(sample)
 
 
 def _equal(one: Record, other: Record | None) -> bool:
     if other is None or one.vector is None or other.vector is None or one.payload != other.payload:
         return False
-    return bool(np.allclose(one.vector, other.vector, atol=TOLERANCE))
+    if one.patches is not None and other.patches is not None:
+        return _close(one.vector, other.vector, TOLERANCE) and _close(one.patches, other.patches, PATCH_TOLERANCE)
+    return _close(one.vector, other.vector, TOLERANCE)
+
+
+def _close(one: Vector, other: Vector, tolerance: float) -> bool:
+    return one.shape == other.shape and bool(np.allclose(one, other, atol=tolerance))
 
 
 def _point(record: Record) -> Point:

@@ -230,9 +230,12 @@ class EdgeStore:
                 version=version("qdrant-edge-py"),
             )
 
-    def announce(self, url: str) -> None:
-        """Leave word for others that the collection can be asked at ``url`` (`engine.store.open.served_at`)."""
-        self._owner.announce(url)
+    def announce(self, url: str, instance: str) -> None:
+        """Leave word for others that the collection can be asked at ``url`` (`engine.store.open.served_at`).
+
+        ``instance``: what the server there calls itself, in its answer to `/healthz`.
+        """
+        self._owner.announce(url, instance)
 
     def close(self) -> None:
         """Flush and let go of the folder; the store opens again when it is used again."""

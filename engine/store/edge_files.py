@@ -1,7 +1,7 @@
 """The files around an embedded collection.
 
 <folder>/<collection>/CURRENT            the name of the generation that is read and written, replaced atomically
-<folder>/<collection>/owner.json         who has it open: pid, command, since, home, url
+<folder>/<collection>/owner.json         who has it open: pid, command, since, home, served
 <folder>/<collection>/<generation>/      Qdrant Edge's shard, and beside its files
 <folder>/<collection>/<generation>/collection.json    the spec, and how many points there are at least
 """
@@ -111,12 +111,15 @@ def read_spec(path: Path) -> tuple[CollectionSpec, int]:
     return spec, points
 
 
-def write_owner(home: Path, url: str | None = None) -> None:
-    """Leave word of who has the collection open, and where it can be asked; arguments may hold secrets: left out."""
+def write_owner(home: Path, served: tuple[str, str] | None = None) -> None:
+    """Leave word of who has the collection open, and where it can be asked; arguments may hold secrets: left out.
+
+    ``served``: the URL, and what that server calls itself, lest another one is taken for it later.
+    """
     words = [Path(sys.argv[0]).name or "python", *sys.argv[1:2]]
     command = " ".join(word for word in words if not word.startswith("-"))
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    told = {"pid": os.getpid(), "command": command, "since": since, "home": str(home.resolve()), "url": url}
+    told = {"pid": os.getpid(), "command": command, "since": since, "home": str(home.resolve()), "served": served}
     replace_file(home / OWNER_FILE, json.dumps(told))
 
 
@@ -129,14 +132,17 @@ def owner(home: Path) -> str:
         return "another process"
 
 
-def owner_url(home: Path) -> str | None:
-    """Return where the process that has the collection open can be asked; None if it left no word, or in a copy."""
+def served_word(home: Path) -> tuple[str, str] | None:
+    """Return where the process that has the collection open can be asked, and what it calls itself there.
+
+    None if it left no such word, or in a copied folder.
+    """
     try:
         known = json.loads((home / OWNER_FILE).read_text(encoding="utf-8"))
-        url, original = known["url"], known["home"]
+        url, instance = (str(part) for part in known["served"])
+        return (url, instance) if known["home"] == str(home.resolve()) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return url if isinstance(url, str) and original == str(home.resolve()) else None
 
 
 def forget_owner(home: Path) -> None:

@@ -1,6 +1,6 @@
 """The owner of an embedded collection's shard: opens it at the first use, guards every write, closes it.
 
-One process owns a shard, from the first use until `ShardOwner.close`; reading takes no lock of ours, writing one.
+One process owns a shard, from the first use until `ShardOwner.close`, and one of its threads at a time uses it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class ShardOwner:
         self._spec: CollectionSpec | None = None
         self._expected = 0
         self._dirty = False
-        self._url: str | None = None
+        self._served: tuple[str, str] | None = None
 
     @contextmanager
     def reading(self) -> Iterator[qe.EdgeShard]:
@@ -44,23 +44,23 @@ class ShardOwner:
 
         One thread at a time, as `reconfigure` closes the shard; Edge would let no other thread run anyhow.
         """
-        shard = self._shard()
-        with self._lock, translated(self.path):
-            yield self._open or shard
+        self._check_process()  # before the lock, which a thread of the parent may hold for ever
+        with self._lock:
+            shard = self._shard()
+            with translated(self.path):
+                yield shard
 
     @contextmanager
     def writing(self, needed: int) -> Iterator[qe.EdgeShard]:
-        """Like `reading`, by one thread at a time, when ``needed`` bytes find room; `close` will flush."""
-        shard = self._shard()
-        with self._lock, translated(self.path):
+        """Like `reading`, when ``needed`` bytes find room; `close` will flush."""
+        with self.reading() as shard:
             files.check_space(self.path, needed, self._min_free)
             self._dirty = True
             yield shard
 
     def flush(self) -> None:
         """Make all writes durable, and promise their number to the next opening."""
-        shard = self._shard()
-        with self._lock, translated(self.path):
+        with self.reading() as shard:
             shard.flush()
             self.promise(int(shard.count(qe.CountRequest(exact=True))))
             self._dirty = False
@@ -78,11 +78,11 @@ class ShardOwner:
                 self._spec = None
                 edge_shard.close(shard, self._home)
 
-    def announce(self, url: str) -> None:
+    def announce(self, url: str, instance: str) -> None:
         """Leave word for others that this process can be asked at ``url``, as long as it has the shard open."""
-        self._url = url
+        self._served = (url, instance)
         self._shard()
-        files.write_owner(self._home, url)
+        files.write_owner(self._home, self._served)
 
     def exists(self) -> bool:
         """Say whether the collection has been created; does not open it."""
@@ -97,14 +97,15 @@ class ShardOwner:
 
     def spec(self) -> CollectionSpec:
         """Return what the collection was made with; reads one small file and takes no lock."""
-        if self._spec is None:
+        spec = self._spec
+        if spec is None:
             generation = self._generation or files.current_generation(self._home)
             if generation is None:
                 raise files.missing(self._folder, self._collection)
             path = self._home / generation
             spec, expected = files.read_spec(path)
             self.path, self._spec, self._expected = path, spec, expected
-        return self._spec
+        return spec
 
     def set_spec(self, spec: CollectionSpec) -> None:
         """Write down that the collection has changed, within `writing`."""
@@ -128,12 +129,15 @@ class ShardOwner:
         self._shard()
         return self.path
 
-    def _shard(self) -> qe.EdgeShard:
+    def _check_process(self) -> None:
         if self._open is not None and self._pid != os.getpid():
             raise StoreError(
                 f"the store {self._home} was opened before this process forked and cannot be used in the child: "
                 "open it after the fork, or start processes with 'spawn'"
             )
+
+    def _shard(self) -> qe.EdgeShard:
+        self._check_process()
         if self._open is None:
             with self._lock:
                 if self._open is None:
@@ -144,7 +148,7 @@ class ShardOwner:
         self._spec = None  # another owner may have written since
         self.spec()
         shard = edge_shard.load(self.path, self._expected, self._wait_s, config)
-        if self._url:
-            files.write_owner(self._home, self._url)
+        if self._served:
+            files.write_owner(self._home, self._served)
         self._pid = os.getpid()
         return shard

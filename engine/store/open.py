@@ -39,14 +39,18 @@ def served_at(location: str, collection: str) -> str | None:
     """Return the URL of the `engine serve` on this machine that has an embedded collection open, if one answers."""
     if SERVER_URL.match(location):
         return None
-    from engine.store.edge_files import owner_url
+    from engine.store.edge_files import served_word
 
-    url = owner_url(Path(location) / collection)
-    if url is None:
+    word = served_word(Path(location) / collection)
+    if word is None:
         return None
     import httpx
 
+    url, instance = word
     try:
-        return url if httpx.get(f"{url}/healthz", timeout=2).is_success else None
-    except httpx.HTTPError:  # it was killed, and could not take back its word
+        answer = httpx.get(f"{url}/healthz", timeout=2, trust_env=False)
+        return url if answer.json().get("instance") == instance else None
+    except httpx.TimeoutException:  # it is there, and has its hands full
+        return url
+    except (httpx.HTTPError, ValueError, AttributeError):  # it was killed; another program may have its port
         return None

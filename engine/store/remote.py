@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import httpx
 
 from engine import errors
-from engine.errors import StoreError, StoreUnavailable
+from engine.errors import StoreError, StoreUnavailable, UsageError
 from engine.records import FieldKind, FilterJSON, Hit, Point, Record, Value, Vector
 from engine.store.protocol import CollectionSpec, Health, SearchSpec
 from engine.store.schema import check_payload, check_points
@@ -20,6 +20,10 @@ Part = TypeVar("Part")
 BATCH = 64
 """Points in one request: while they are written, the server answers nobody else."""
 IDS_BATCH = 1000
+OPTIMIZE_S = 3600.0
+"""A graph over millions of points takes so long, and meanwhile an embedded store answers nobody."""
+LOCAL = ("127.0.0.1", "localhost", "::1")
+"""Reached without the proxy that the environment names."""
 
 
 class RemoteStore:
@@ -43,19 +47,26 @@ class RemoteStore:
             self.location, retry_for_s=retry_for_s, secret=key, name="engine serve", otherwise="unset ENGINE_URL"
         )
         self._mine = client is None
-        self._client = client or httpx.Client(base_url=self.location, timeout=timeout_s)
+        try:
+            local = httpx.URL(self.location).host in LOCAL
+            self._client = client or httpx.Client(base_url=self.location, timeout=timeout_s, trust_env=not local)
+        except httpx.InvalidURL as error:
+            raise UsageError(f"ENGINE_URL {url!r} is no address ({error}): give http://HOST:PORT") from None
         self._headers = {HEADER: VERSION} | ({"X-API-Key": key} if key else {})
         self._known: CollectionSpec | None = None
 
-    def post(self, path: str, body: object) -> Any:  # noqa: ANN401
+    def post(self, path: str, body: object, *, patience_s: float | None = None) -> Any:  # noqa: ANN401
         """Return the JSON that the server answers to ``body``, trying again while that can help.
+
+        ``patience_s``: seconds that this may take, instead of those of every request.
 
         Raises:
             EngineError: of the kind that the server met, or StoreUnavailable.
         """
 
         def call() -> Any:  # noqa: ANN401
-            response = self._client.post(path, json=body, headers=self._headers)
+            patience = {} if patience_s is None else {"timeout": httpx.Timeout(patience_s).as_dict()}
+            response = self._client.post(path, json=body, headers=self._headers, extensions=patience)
             if response.is_success:
                 return response.json()
             raise _failure(response)
@@ -64,7 +75,11 @@ class RemoteStore:
 
     def _ask(self, operation: str, *arguments: object, **named: object) -> Any:  # noqa: ANN401
         body = {"arguments": pack(arguments), "named": pack(named)}
-        return unpack(self.post(f"/v1/store/{operation}", body)["result"])
+        patience_s = OPTIMIZE_S if operation == "optimize" else None
+        answer = self.post(f"/v1/store/{operation}", body, patience_s=patience_s)
+        if not isinstance(answer, dict) or "result" not in answer:
+            raise StoreUnavailable(f"{self.location} is no engine serve of this version: check ENGINE_URL")
+        return unpack(answer["result"])
 
     # --- the collection
 
@@ -204,6 +219,8 @@ class _Refused(Exception):
 
 def _failure(response: httpx.Response) -> Exception:
     """Return the error that the server met, in its own kind where it says so."""
+    if response.status_code in (502, 504):
+        return _Refused(response, f"{response.url} answered {response.status_code}")  # a proxy before it
     try:
         problem = response.json()
         detail, kind = str(problem["detail"]), str(problem.get("kind", ""))
@@ -214,4 +231,6 @@ def _failure(response: httpx.Response) -> Exception:
     known = getattr(errors, kind, None)
     if isinstance(known, type) and issubclass(known, errors.EngineError) and known is not StoreUnavailable:
         return known(detail)
+    if response.status_code in (413, 422):
+        return UsageError(f"the server does not take this: {detail}")
     return _Refused(response, detail) if response.status_code in (401, 429, 503) else StoreError(detail)
