@@ -9,7 +9,7 @@ import threading
 from collections import Counter
 
 from measure import Bench, Process, Row, engine, main
-from photographs import indexed, photographs
+from photographs import count, indexed, photographs
 from serve_time import load, queries, served
 
 CLIENTS = 8
@@ -20,16 +20,19 @@ STEP_S = 2.0
 
 def measure(bench: Bench) -> list[Row]:
     """Return the row: what the clients waited for, with nothing else going on and during the ingest."""
-    folder, asked = photographs(bench, INGESTED), queries()
+    folder, asked = photographs(bench, min(INGESTED, max(1, count(photographs(bench)) // 2))), queries()
     store = bench.work / "store-while-served"
     shutil.copytree(indexed(bench), store)
+    ids = [path.stem for path in (folder / "images").iterdir()]
+    for start in range(0, len(ids), 2000):
+        engine("delete", *ids[start : start + 2000], "--yes", "--store", store)
     with served(store) as (address, _):
         asyncio.run(load(address, asked, CLIENTS, STEP_S))
         idle = asyncio.run(load(address, asked, CLIENTS, 4 * STEP_S))
         done: list[Process] = []
 
         def ingest() -> None:
-            done.append(engine("ingest", folder, "--store", store, "--id-prefix", "again/"))
+            done.append(engine("ingest", folder, "--store", store))
 
         thread = threading.Thread(target=ingest)
         thread.start()
