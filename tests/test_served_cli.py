@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import httpx
 import pytest
 from workshop import command, environment, paint
 
+from engine.cli.serve import listen
 from engine.store.open import served_at
 
 
@@ -142,6 +144,11 @@ def test_a_server_that_was_killed_is_not_waited_for(ingested: Path, tmp_path: Pa
     shutil.copy(tmp_path / "word", ingested / "fashion" / "owner.json")
     assert url in (ingested / "fashion" / "owner.json").read_text()
     assert "points: 48" in run("status", "--store", ingested, cwd=tmp_path).stdout
+
+
+def test_answers_are_sent_at_once() -> None:
+    with listen("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP, "by this asyncio knows that it may turn off Nagle's algorithm"
 
 
 def test_a_port_that_is_taken_and_a_store_that_is_served_are_one_line(ingested: Path, tmp_path: Path) -> None:

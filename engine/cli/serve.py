@@ -89,7 +89,7 @@ def serve_command(
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=10,
         )
-        with _listening(host, port) as listening:
+        with listen(host, port) as listening:
             own = EVERY_ADDRESS.get(host, host)
             url = f"http://{f'[{own}]' if ':' in own else own}:{listening.getsockname()[1]}"
             if isinstance(opened.store, EdgeStore):
@@ -98,8 +98,10 @@ def serve_command(
             uvicorn.Server(config).run(sockets=[listening])
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; raises UsageError where the port is taken or the address is not this machine's."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # else asyncio lets answers wait 40 ms
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
