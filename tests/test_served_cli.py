@@ -36,6 +36,9 @@ def served(store: Path, *options: str, **more: str) -> Iterator[str]:
         found = re.search(r"on (http://\S+)$", line.strip())
         assert found, line + process.stderr.read()
         try:
+            assert httpx.get(
+                f"{found[1]}/healthz"
+            ).is_success  # before that, a signal could come too early to be heeded
             yield found[1]
         finally:
             process.send_signal(signal.SIGINT)
