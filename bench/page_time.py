@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from statistics import median
 
+from browser import chromium
 from measure import HERE, Bench, Row, main
 from photographs import described, indexed
-from selenium import webdriver
 from serve_time import served
 
 WITHIN_MS = 150.0
 WARM_UP = 5
-FLAGS = ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "window-size=1280,900")
 MEASURE = """
 const [words, done] = arguments;
 const field = document.getElementById("words"), hits = document.getElementById("hits");
@@ -35,23 +33,12 @@ Promise.all(seen.map((one) => one.decode().catch(() => {}))).then(() => {  // wh
 
 def measure(bench: Bench) -> list[Row]:
     """Return the row: from the last letter to the hits on screen, and to the first of their pictures."""
-    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (browser and driver):
-        return [
-            Row(
-                "first results on screen",
-                "no chromium here",
-                f"<= {WITHIN_MS:g} ms",
-                None,
-                "apt install chromium-driver",
-            )
-        ]
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    for flag in FLAGS:
-        options.add_argument(f"--{flag}")
+    try:
+        browser = chromium()
+    except RuntimeError as missing:
+        return [Row("first results on screen", "no browser", f"<= {WITHIN_MS:g} ms", None, str(missing))]
     lines = (HERE / "queries.txt").read_text(encoding="utf-8").splitlines()
-    with served(indexed(bench)) as (address, _), webdriver.Chrome(options, webdriver.ChromeService(driver)) as page:
+    with browser as page, served(indexed(bench)) as (address, _):
         page.get(address)
         page.set_script_timeout(30)
         times = [page.execute_async_script(MEASURE, words) for words in lines]

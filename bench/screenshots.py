@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import io
-import shutil
 import tempfile
 from pathlib import Path
 from urllib.parse import urlencode
 
+from browser import chromium
 from measure import HERE, engine
 from PIL import Image
-from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
 from serve_time import served
 
 DOCS = HERE.parent / "docs"
 DRAWN = 600
 WITHIN_S = 30
-FLAGS = ("headless", "no-sandbox", "disable-gpu", "hide-scrollbars", "force-device-scale-factor=1")
 ALL_SHOWN = """
 const seen = (one) => one.getBoundingClientRect().top < innerHeight;
 const pictures = [...document.querySelectorAll("#hits img")].filter(seen);
@@ -32,15 +30,10 @@ SHOTS = (
 
 def main() -> None:
     """Draw, ingest, serve, and take the pictures."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(shutil.which("chromium"))
-    for flag in FLAGS:
-        options.add_argument(f"--{flag}")
     with tempfile.TemporaryDirectory() as folder:
         engine("sample", f"{folder}/drawings", "--count", str(DRAWN), "--seed", "5")
         engine("ingest", f"{folder}/drawings", "--store", f"{folder}/store")
-        service = webdriver.ChromeService(str(shutil.which("chromedriver")))
-        with served(Path(folder) / "store") as (address, _), webdriver.Chrome(options, service) as browser:
+        with served(Path(folder) / "store") as (address, _), chromium() as browser:
             for name, width, height, dark, asked in SHOTS:
                 scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
                 browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})

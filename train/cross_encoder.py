@@ -10,18 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.checkpoint import CROSS
 from engine.token_heads import TokenHeads, max_sim
-from train.augment import augment, draw_variation
-from train.loss import same_key
 from train.onnx_towers import to_onnx
 from train.run import Run
 from train.schedule import learning_rate
+from train.tokens import token_batches
 from train.towers import autocast
 
 BATCH = 96
@@ -57,29 +55,19 @@ def fit_cross_encoder(
     run: Run, heads: TokenHeads, steps: int, report: Callable[[int, float], Any] = lambda step, loss: None
 ) -> CrossEncoder:
     """Train on the captioned photographs of a run: each pair beside the text and the photograph most like its own."""
-    model, towers, pairs = run.average.module.eval(), run.towers, run.pairs
-    captioned = np.flatnonzero(pairs.captioned)
-    rng = np.random.default_rng(run.recipe.optimizer.seed)
     torch.manual_seed(run.recipe.optimizer.seed)
-    cross: CrossEncoder | None = None
-    for step in range(steps):
-        run.use_idle_cores()
-        rows = np.sort(rng.choice(captioned, min(BATCH, len(captioned)), replace=False))
-        texts, _ = run.texts.choose(rows, rng)
-        pixels = torch.from_numpy(np.asarray(pairs.pixels[rows])).to(run.device)
+    with torch.no_grad():
+        first = next(run.towers.photographs(run.pairs.pixels[:1]))
+        places = run.towers.cells(run.average.module.eval(), first).shape[1]
+    cross = CrossEncoder(heads.dimension, places).to(run.device)
+    optimizer = torch.optim.AdamW(cross.parameters(), weight_decay=0.05)
+    for step, batch in enumerate(token_batches(run, BATCH, steps)):
         with torch.no_grad():
-            varied = augment(pixels, draw_variation(len(rows), rng, run.recipe.data))
-            patches = heads.patches(towers.cells(model, varied)).float()
-            states, there = towers.word_states(model, texts, run.texts.texts)
-            words = heads.words(states).float()
-            near = max_sim(patches, words, there) * SHARPNESS  # (texts, photographs)
-        if cross is None:
-            cross = CrossEncoder(heads.dimension, patches.shape[1]).to(run.device)
-            optimizer = torch.optim.AdamW(cross.parameters(), weight_decay=0.05)
-        same = same_key([pairs.keys[row] for row in rows.tolist()]).to(run.device)
-        text, photograph, right = matching(near, same)
+            patches, words = heads.patches(batch.cells).float(), heads.words(batch.states).float()
+            near = max_sim(patches, words, batch.there) * SHARPNESS  # (texts, photographs)
+        text, photograph, right = matching(near, batch.same)
         with autocast(run.device):
-            scores = cross(words[text], patches[photograph], there[text])
+            scores = cross(words[text], patches[photograph], batch.there[text])
         loss = F.binary_cross_entropy_with_logits(scores.float(), right)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, steps, RATE, 0.1)
@@ -88,7 +76,6 @@ def fit_cross_encoder(
         nn.utils.clip_grad_norm_(cross.parameters(), 1.0)
         optimizer.step()
         report(step, float(loss.detach()))
-    assert cross is not None, "at least one step"
     return cross.eval()
 
 

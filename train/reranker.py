@@ -16,12 +16,12 @@ import torch
 from engine.rerank import DEPTH, standard
 from engine.token_heads import TokenHeads, max_sim
 from eval.metrics import hit_at, ranks_of_relevant, reciprocal_rank
-from train.augment import augment, draw_variation
 from train.cross_encoder import CrossEncoder
-from train.loss import INITIAL_LOGIT_SCALE, MAX_LOGIT_SCALE, same_key, softmax_loss
+from train.loss import INITIAL_LOGIT_SCALE, MAX_LOGIT_SCALE, softmax_loss
 from train.pairs import Pairs
 from train.run import Run, relevant_of
 from train.schedule import learning_rate
+from train.tokens import token_batches
 from train.towers import autocast
 
 BATCH = 192
@@ -35,29 +35,17 @@ def fit_token_heads(
     run: Run, dimension: int, steps: int, report: Callable[[int, float], Any] = lambda step, loss: None
 ) -> TokenHeads:
     """Train heads on the captioned photographs of a run, whose averaged towers stay as they are."""
-    model, towers, pairs = run.average.module.eval(), run.towers, run.pairs
-    captioned = np.flatnonzero(pairs.captioned)
-    rng = np.random.default_rng(run.recipe.optimizer.seed)
     torch.manual_seed(run.recipe.optimizer.seed)
-    config: Any = model.config
+    config: Any = run.average.module.config
     widths = int(getattr(config.vision_config, "hidden_sizes", [0])[-1] or config.vision_config.hidden_size)
-    heads = TokenHeads(widths, config.text_config.hidden_size, dimension, towers.word_layer).to(run.device)
+    heads = TokenHeads(widths, config.text_config.hidden_size, dimension, run.towers.word_layer).to(run.device)
     scale = torch.nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE, device=run.device))
     learning = [*heads.parameters(), scale]
     optimizer = torch.optim.AdamW(learning, weight_decay=0.05)
-    for step in range(steps):
-        run.use_idle_cores()
-        rows = np.sort(rng.choice(captioned, min(BATCH, len(captioned)), replace=False))
-        texts, _ = run.texts.choose(rows, rng)
-        pixels = torch.from_numpy(np.asarray(pairs.pixels[rows])).to(run.device)
-        photographs = augment(pixels, draw_variation(len(rows), rng, run.recipe.data))
-        with torch.no_grad():
-            cells = towers.cells(model, photographs)
-            states, there = towers.word_states(model, texts, run.texts.texts)
+    for step, batch in enumerate(token_batches(run, BATCH, steps)):
         with autocast(run.device):
-            scores = max_sim(heads.patches(cells), heads.words(states), there)
-        same = same_key([pairs.keys[row] for row in rows.tolist()]).to(run.device)
-        loss = softmax_loss(scale.exp() * scores.float().t(), same)
+            scores = max_sim(heads.patches(batch.cells), heads.words(batch.states), batch.there)
+        loss = softmax_loss(scale.exp() * scores.float().t(), batch.same)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, steps, RATE, 0.05)
         optimizer.zero_grad()

@@ -22,7 +22,6 @@ from engine.errors import UsageError
 
 KEEP_ALIVE_S = 75
 """Longer than the 60 s of common proxies: they close an idle connection, so no request meets one that just ended."""
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """What stands for all addresses of a machine, and one of them."""
 
@@ -32,7 +31,7 @@ def serve_command(
     collection: CollectionOption = None,
     model: ModelOption = None,
     device: DeviceOption = None,
-    host: Annotated[str, typer.Option(help="Address; one beyond this machine only with a key.")] = LOOPBACK[0],
+    host: Annotated[str, typer.Option(help="Address; one beyond this machine only with a key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any that is free.")] = 8000,
     body_mb: Annotated[int, typer.Option(min=1, max=1000, help="Largest body that is accepted, in MB.")] = 20,
     in_flight: Annotated[
@@ -61,6 +60,7 @@ def serve_command(
 
         from engine.store.edge import EdgeStore
         from engine.store.open import served_at
+        from engine.store.remote import LOOPBACK
         from serve.app import make_app
         from serve.guard import Limits
     except ImportError as error:

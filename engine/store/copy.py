@@ -45,7 +45,7 @@ def copy_collection(
     written = present = 0
     cursor: str | None = None
     while True:
-        page, cursor = source.scroll(None, PAGE, cursor, vectors=True)
+        page, cursor = source.scroll(None, PAGE, cursor, vectors=not spec.patches)
         if spec.patches:
             page = source.retrieve([record.id for record in page], vectors=True, patches=True)
         there = {record.id: record for record in target.retrieve([record.id for record in page], vectors=True)}

@@ -22,7 +22,7 @@ BATCH = 64
 IDS_BATCH = 1000
 OPTIMIZE_S = 3600.0
 """A graph over millions of points takes so long, and meanwhile an embedded store answers nobody."""
-LOCAL = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Reached without the proxy that the environment names."""
 
 
@@ -48,7 +48,7 @@ class RemoteStore:
         )
         self._mine = client is None
         try:
-            local = httpx.URL(self.location).host in LOCAL
+            local = httpx.URL(self.location).host in LOOPBACK
             self._client = client or httpx.Client(base_url=self.location, timeout=timeout_s, trust_env=not local)
         except httpx.InvalidURL as error:
             raise UsageError(f"ENGINE_URL {url!r} is no address ({error}): give http://HOST:PORT") from None
