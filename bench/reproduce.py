@@ -1,9 +1,10 @@
 """The table: the systems side by side on the same held-out captions, with intervals and paired tests.
 
-    python bench/reproduce.py [--work reproduce] [--drawings 3000] [--epochs 12]
+    python bench/reproduce.py [--base fashion-small] [--drawings 6000] [--epochs 12] [--work reproduce]
 
-On the drawn look-book, and on the catalogue in FASHION_PRODUCTS_DIR where there is one. What is done is kept in the
-folder --work: run it again to go on. Writes table.md and table.png there.
+On the drawn look-book, and on the catalogue in FASHION_PRODUCTS_DIR where there is one. The base is any CLIP: with
+`openai/clip-vit-base-patch32` it is the experiment that this project began with. What is done is kept in the folder
+--work: run it again to go on. Writes table.md and table.png there.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from systems import SYSTEMS, Data, Ranking, rank
+from systems import Data, Ranking, rank, systems
 
 from engine.checkpoint import DEFAULT_MODEL, find_checkpoint
 from engine.records import Item
@@ -32,32 +33,42 @@ def main() -> None:
     """Train, rank, mark, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--work", type=Path, default=Path("reproduce"))
-    parser.add_argument("--drawings", type=int, default=3000)
+    parser.add_argument("--base", default=DEFAULT_MODEL, help="the CLIP that is examined as it is, and fine-tuned")
+    parser.add_argument("--drawings", type=int, default=6000, help="to train on; a sixth as many are examined")
     parser.add_argument("--epochs", type=int, default=12, help="of each training on the drawings")
     parser.add_argument("--catalogue-epochs", type=int, default=3)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    look_book = options.work / f"look-book-{options.drawings}"
-    if not (look_book / "captions.json").exists():  # which is written last
-        draw_lookbook(look_book, options.drawings, seed=5)
-    every = [Data(f"drawn look-book, {options.drawings} drawings", look_book, 0.7, options.epochs, 256)]
+    share, _ = split_of(find_checkpoint(DEFAULT_MODEL))  # so that the bundled one never saw what it is asked
+    drawn = [
+        look_book(options.work, count, seed) for count, seed in ((options.drawings, 5), (options.drawings // 6, 6))
+    ]
+    name = f"drawn look-book, {options.drawings} drawings"
+    every = [Data(name, drawn[0], share, options.epochs, 256, gallery=drawn[1])]
     if catalogue := os.environ.get("FASHION_PRODUCTS_DIR"):
-        share, _ = split_of(find_checkpoint(DEFAULT_MODEL))  # so that the bundled one never saw what it is asked
         every.append(Data("product catalogue", Path(catalogue), share, options.catalogue_epochs, 512))
     lines, bars = [], {}
     for data in every:
-        table, bars[data.name] = examine(data, options.work)
+        table, bars[data.name] = examine(data, options.base, options.work)
         lines += table
     (options.work / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     draw(bars, options.work / "table.png")
     print("\n".join(lines))
 
 
-def examine(data: Data, work: Path) -> tuple[list[str], list[tuple]]:
+def look_book(work: Path, count: int, seed: int) -> Path:
+    """Return a folder of drawings; draw them if that has not been done."""
+    folder = work / f"look-book-{seed}-{count}"
+    if not (folder / "captions.json").exists():  # which is written last
+        draw_lookbook(folder, count, seed=seed)
+    return folder
+
+
+def examine(data: Data, base: str, work: Path) -> tuple[list[str], list[tuple[str, float, float, float]]]:
     """Return the Markdown table of one data set, and name, hit@10 and interval of each system for the plot."""
     home = work / f"{data.folder.name}-{data.epochs}-epochs"
     home.mkdir(exist_ok=True)
-    items = data.part("test")
+    items = data.test_items()
     truths = relevant(items)
     _, groups = np.unique([product_of(item) for item in items], return_inverse=True)
     twins = np.array([len(answers) for answers in truths["caption"]])
@@ -72,8 +83,8 @@ def examine(data: Data, work: Path) -> tuple[list[str], list[tuple]]:
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     bars, before = [], None
-    for system in SYSTEMS:
-        made = find_checkpoint(system.model).fingerprint[:12] if system.model else "here"
+    for system in systems(base):
+        made = find_checkpoint(system.base).fingerprint[:12] if system.base else "scratch"
         kept = home / f"{system.name.replace(' ', '-')}-{made}.json"
         if not kept.exists():
             ranking = rank(system, data, items, home)
@@ -129,7 +140,7 @@ def among_few(run: list[list[str]], items: list[Item], seed: int = 42) -> float:
     return float(np.mean(hits))
 
 
-def draw(bars: dict[str, list[tuple]], target: Path) -> None:
+def draw(bars: dict[str, list[tuple[str, float, float, float]]], target: Path) -> None:
     """Draw hit@10 with its interval for every system, one panel a data set."""
     import matplotlib as mpl
 

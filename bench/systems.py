@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from engine.encoder import Encoder, load_encoder
 from engine.records import Hit, Item
 from engine.rerank import DEPTH, in_better_order
 from eval.exact import exact_search
-from eval.split import SEED, Part, split
+from eval.split import SEED, split
 from ingest.sources.detect import open_source
 from ingest.sources.source import Source
 from train.cross_attention import PooledAttention, fit, rerank
@@ -28,52 +28,75 @@ from train.recipe import Recipe, load_recipe
 from train.trainer import train
 
 RUN_DEPTH = 100
+FINE = 3e-4
+"""The learning rate for a base that this product trained; others get that of the recipe for fine-tuning."""
 
 
 @dataclass(frozen=True)
 class System:
-    """A row of the table. ``trained``: the recipe's changes, or None for a checkpoint that is there already.
+    """A row of the table. ``trained``: the recipe's changes, or None for ``base``, a checkpoint, as it is.
 
-    ``closer``: how the first hits are looked at again: ``""``, ``pooled``, ``maxsim`` or ``cross``.
+    With both, the training goes on from ``base``. ``closer``: how the first hits are looked at again: ``""``,
+    ``pooled``, ``maxsim`` or ``cross``.
     """
 
     name: str
     trained: dict[str, object] | None = None
     closer: str = ""
-    model: str = ""
+    base: str = ""
 
 
-SYSTEMS = (
-    System("random initialisation", {"epochs": 0}),
-    System("trained, cosines without temperature", {"loss": "raw"}),
-    System("trained, learnt temperature", {"loss": "softmax"}),
-    System("the same + attention over pooled embeddings", {"loss": "softmax"}, "pooled"),
-    System("the same + MaxSim over patches", {"loss": "softmax"}, "maxsim"),
-    System("the same + cross-attention of words to patches", {"loss": "softmax"}, "cross"),
-    System("bundled checkpoint", model="fashion-small"),
-    System("bundled checkpoint + MaxSim over patches", closer="maxsim", model="fashion-small"),
-)
+def systems(base: str) -> tuple[System, ...]:
+    """Return the rows: systems from scratch, then ``base`` (a folder or a hub name) as it is, and fine-tuned."""
+    tuned: dict[str, object] = {"learning_rate": FINE}
+    return (
+        System("random initialisation", {"epochs": 0}),
+        System("from scratch, cosines without temperature", {"loss": "raw"}),
+        System("from scratch, learnt temperature", {}),
+        System(f"{Path(base).name} as it is", base=base),
+        System("fine-tuned", tuned, base=base),
+        System("fine-tuned + attention over pooled embeddings", tuned, "pooled", base),
+        System("fine-tuned + MaxSim over patches", tuned, "maxsim", base),
+        System("fine-tuned + cross-attention of words to patches", tuned, "cross", base),
+    )
 
 
 @dataclass(frozen=True)
 class Data:
-    """Photographs with captions, which share of the products is trained on, and how."""
+    """Photographs with captions, which share of the products is trained on, and how.
+
+    Examined are the products that are left over, or, where there is one, all of a ``gallery`` of its own.
+    """
 
     name: str
     folder: Path
     share: float
     epochs: int
     batch_size: int
+    gallery: Path | None = None
 
     @cached_property
     def source(self) -> Source:
-        """The reader of the folder."""
+        """The reader of what is trained on."""
         return open_source(self.folder)
 
-    def part(self, part: Part) -> list[Item]:
-        """Return the captioned items of one part."""
-        items = (item for item in self.source.items() if isinstance(item, Item) and item.captions)
-        return list(split(items, part, SEED, self.share))
+    @cached_property
+    def examined(self) -> Source:
+        """The reader of what is examined."""
+        return open_source(self.gallery) if self.gallery else self.source
+
+    def training_items(self) -> list[Item]:
+        """Return the captioned items that training sees."""
+        return list(split(_captioned(self.source), "train", SEED, self.share))
+
+    def test_items(self) -> list[Item]:
+        """Return the captioned items that are asked for."""
+        items = _captioned(self.examined)
+        return list(items if self.gallery else split(items, "test", SEED, self.share))
+
+
+def _captioned(source: Source) -> Iterator[Item]:
+    return (item for item in source.items() if isinstance(item, Item) and item.captions)
 
 
 @dataclass(frozen=True)
@@ -86,28 +109,38 @@ class Ranking:
 
 
 def recipe_for(system: System, data: Data) -> Recipe:
-    """Return the small recipe of the table: towers of a few million numbers from scratch, no pretrained text tower."""
-    whole = load_recipe("small-from-scratch")
-    model = dataclasses.replace(whole.model, text_base="", text_layers=2, vocabulary=4096, patches=64)
-    sizes = {"epochs": data.epochs, "batch_size": data.batch_size, "head_steps": 300, "cross_steps": 300}
-    changes = {**sizes, "ema_decay": 0.98}
-    optimizer = dataclasses.replace(whole.optimizer, **{**changes, **(system.trained or {})})
-    if optimizer.epochs == 0 or optimizer.loss == "raw":
-        model = dataclasses.replace(model, patches=0)
+    """Return the recipe of a row: a small one, or for a base that was not trained here the one for fine-tuning.
+
+    From scratch, both towers learn, so that no row knows more words than the captions have.
+    """
+    foreign = bool(system.base) and find_checkpoint(system.base).trained_split is None
+    whole = load_recipe("finetune-vit-b32-deepfashion" if foreign else "small-from-scratch")
+    changes = dict(system.trained or {})
+    if foreign:
+        changes.pop("learning_rate", None)
+    patched = bool(system.base)  # whose heads the re-ranking rows are about
+    model = dataclasses.replace(
+        whole.model, text_base="", text_layers=2, vocabulary=4096, patches=64 if patched else 0
+    )
+    sizes = {"epochs": data.epochs, "batch_size": data.batch_size, "head_steps": 400, "cross_steps": 600}
+    optimizer = dataclasses.replace(whole.optimizer, **{**sizes, "ema_decay": 0.98, **changes})
     return Recipe("reproduce", model, dataclasses.replace(whole.data, train_share=data.share), optimizer)
 
 
 def checkpoint_of(system: System, data: Data, work: Path) -> tuple[Checkpoint, float]:
     """Return a system's checkpoint and the seconds that its training took; train it if that has not been done."""
+    base = find_checkpoint(system.base) if system.base else None
     if system.trained is None:
-        return find_checkpoint(system.model), 0.0
+        assert base is not None
+        return base, 0.0
     recipe = recipe_for(system, data)
-    out = work / f"{recipe.optimizer.loss}-{recipe.optimizer.epochs}"
+    origin = base.fingerprint[:12] if base else "scratch"
+    out = work / f"{origin}-{recipe.optimizer.loss}-{recipe.optimizer.epochs}"
     took = out / "seconds.json"
     if not took.exists():
         resumed = (out / "last.pt").exists()
         started = time.monotonic()
-        train(recipe, [data.source], out, resume=resumed)
+        train(recipe, [data.source], out, base=base, resume=resumed)
         took.write_text(json.dumps(None if resumed else time.monotonic() - started))
     seconds = json.loads(took.read_text())
     return find_checkpoint(str(out / "checkpoint")), float("nan") if seconds is None else float(seconds)
@@ -117,7 +150,7 @@ def rank(system: System, data: Data, items: Sequence[Item], work: Path) -> Ranki
     """Rank the photographs of the test part ``items`` for the first caption of each."""
     checkpoint, training_s = checkpoint_of(system, data, work)
     encoder = load_encoder(checkpoint, "cpu")
-    images, patches = embed_photographs(encoder, data.source, items)
+    images, patches = embed_photographs(encoder, data.examined, items)
     captions = [item.captions[0] for item in items]
     attention = _attention(encoder, data, work) if system.closer == "pooled" else None
     heads = checkpoint.token_heads
@@ -147,11 +180,14 @@ def rank(system: System, data: Data, items: Sequence[Item], work: Path) -> Ranki
 
 def _attention(encoder: Encoder, data: Data, work: Path) -> PooledAttention:
     """Train the attention over pooled embeddings on the training part, once."""
-    model, path = PooledAttention(encoder.checkpoint.dimension), work / "pooled-attention.pt"
+    model, path = (
+        PooledAttention(encoder.checkpoint.dimension),
+        work / f"pooled-attention-{encoder.checkpoint.fingerprint[:12]}.pt",
+    )
     if path.exists():
         model.load_state_dict(torch.load(path, weights_only=True))
         return model
-    items = data.part("train")[:4000]
+    items = data.training_items()[:4000]
     images, _ = embed_photographs(encoder, data.source, items)
     captions = [item.captions[0] for item in items]
     texts = np.concatenate([encoder.encode_texts(captions[i : i + 256]) for i in range(0, len(captions), 256)])
