@@ -58,9 +58,12 @@ def draw_variation(count: int, rng: np.random.Generator, data: DataRecipe) -> Va
     return Variation(theta, *(part.astype(np.float32) for part in (gain, covered, rng.uniform(0, 255, size=count))))
 
 
-def augment(pixels: Tensor, variation: Variation) -> Tensor:
-    """Return uint8 photographs (n, height, width, 3) varied, as float32 (n, 3, height, width) in [0, 255]."""
-    height, width = pixels.shape[1:3]
+def augment(pixels: Tensor, variation: Variation, size: tuple[int, int] | None = None) -> Tensor:
+    """Return uint8 photographs (n, height, width, 3) varied, as float32 (n, 3, *size) in [0, 255].
+
+    Without ``size``, height and width stay.
+    """
+    height, width = size or pixels.shape[1:3]
     theta, gain = (torch.from_numpy(part).to(pixels.device) for part in (variation.theta, variation.gain))
     grid = F.affine_grid(theta, [len(pixels), 3, height, width], align_corners=False)
     values = pixels.permute(0, 3, 1, 2).float().contiguous()

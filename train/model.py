@@ -1,7 +1,8 @@
-"""A small CLIP from scratch, made only of parts that `transformers` loads by itself."""
+"""A small CLIP, from scratch or from pretrained towers, made only of parts that `transformers` loads by itself."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,12 +11,14 @@ from transformers import (
     CLIPTextConfig,
     ConvNextConfig,
     DPTConfig,
+    EfficientNetConfig,
     ResNetConfig,
     VisionTextDualEncoderConfig,
     VisionTextDualEncoderModel,
 )
 
 from engine.errors import UsageError
+from train.efficientnet import lite_config, load_lite, start_lite
 from train.loss import INITIAL_LOGIT_SCALE
 from train.recipe import ModelRecipe
 
@@ -33,7 +36,7 @@ def build_model(recipe: ModelRecipe, tokenizer: Any, text_model: Any = None) -> 
     Raises:
         UsageError: the sizes in the recipe fit no tower.
     """
-    vision = _hybrid(recipe) if recipe.vision == "hybrid" else _convnext(recipe)
+    vision = {"hybrid": _hybrid, "convnext": _convnext, "efficientnet": _efficientnet}[recipe.vision](recipe)
     text = text_model.config if text_model is not None else _text_config(recipe, tokenizer)
     config = VisionTextDualEncoderConfig.from_vision_text_configs(
         vision, text, projection_dim=recipe.dimension, logit_scale_init_value=INITIAL_LOGIT_SCALE
@@ -41,6 +44,10 @@ def build_model(recipe: ModelRecipe, tokenizer: Any, text_model: Any = None) -> 
     model = VisionTextDualEncoderModel(config, text_model=text_model)
     if recipe.vision == "hybrid":
         _start_as_mean(model.vision_model)
+    elif recipe.vision == "efficientnet":
+        start_lite(model.vision_model)
+        if recipe.vision_base:
+            load_lite(model.vision_model, Path(recipe.vision_base))
     return model
 
 
@@ -115,6 +122,10 @@ def _convnext(recipe: ModelRecipe) -> ConvNextConfig:
         layer_scale_init_value=0.0,
         drop_path_rate=recipe.vision_dropout,
     )
+
+
+def _efficientnet(recipe: ModelRecipe) -> EfficientNetConfig:
+    return lite_config(recipe.image_height, recipe.vision_dropout)
 
 
 def _text_config(recipe: ModelRecipe, tokenizer: Any) -> CLIPTextConfig:

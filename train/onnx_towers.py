@@ -27,8 +27,8 @@ from engine.token_heads import TokenHeads, cells_of
 OPSET = 20
 """The first with GELU as one operator."""
 WEIGHTS = "model.safetensors"
-SMALL = 256
-"""Weights with fewer numbers stay in the graph as float32."""
+SMALL, LARGE = 256, 4096
+"""Weights with fewer numbers than the one stay in the graph as float32; than the other, if the file lacks them."""
 
 
 def export_towers(model: Any, preprocessing: Preprocessing, folder: Path, heads: TokenHeads | None = None) -> None:
@@ -148,7 +148,7 @@ def share_weights(proto: Any, folder: Path) -> None:
     """Let the large float32 weights of an ONNX model be those of the `model.safetensors` in ``folder``, by content.
 
     Each is widened by a Cast, and turned where the exporter had turned it; the runtime does both once, when it loads.
-    What the weights file does not have stays in the graph, as float16.
+    What the weights file does not have stays in the graph; as float16 if it is large.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -160,6 +160,8 @@ def share_weights(proto: Any, folder: Path) -> None:
         name, halves = weight.name, numpy_helper.to_array(weight).astype(np.float16)
         turned = halves.ndim == 2 and _digest(halves) not in shared and _digest(halves.T) in shared
         place = shared.get(_digest(halves.T if turned else halves))
+        if place is None and np.prod(weight.dims) < LARGE:
+            continue  # batch normalisation, whose factors are nobody's weights
         if place is None:
             weight.CopyFrom(numpy_helper.from_array(halves, f"{name}.half"))
         else:

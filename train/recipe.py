@@ -13,7 +13,11 @@ from engine.checkpoint import Checkpoint
 from engine.errors import UsageError
 
 RECIPES = Path(__file__).parent / "recipes"
-CHOICES = {"vision": ("hybrid", "convnext"), "loss": ("softmax", "sigmoid", "raw"), "freeze": ("", "image", "text")}
+CHOICES = {
+    "vision": ("hybrid", "convnext", "efficientnet"),
+    "loss": ("softmax", "sigmoid", "raw"),
+    "freeze": ("", "image", "text"),
+}
 AT_LEAST_ONE = {"batch_size", "texts_per_item"}
 
 
@@ -22,8 +26,10 @@ class ModelRecipe:
     """The two towers. Sizes in pixels, channels, layers; ``dimension`` is that of the shared embedding.
 
     ``vision``: ``hybrid``, a ResNet of three stages after a stem of ``vision_stem`` channels, over whose last cells
-    ``vision_layers`` of a transformer attend; or ``convnext``, which has no batch normalisation, so that dividing a
-    batch makes no difference. ``vision_dropout``: of the transformer, or of whole ConvNeXt blocks.
+    ``vision_layers`` of a transformer attend; ``convnext``, which has no batch normalisation, so that dividing a
+    batch makes no difference; or ``efficientnet``, EfficientNet-Lite0, whose sizes are fixed, and which starts from
+    the weights in the file ``vision_base`` if there is one (`train.efficientnet` says which). ``vision_dropout``: of
+    the transformer, or of blocks of the others.
     ``text_base``: a BERT-like sentence encoder (a folder or a hub name) whose layers are kept as they are, with
     ``text_layers`` new ones on top; then ``vocabulary`` is how many of its most frequent tokens are kept, and the
     other text sizes are its own. Without it, the text tower is CLIP's, from scratch. ``patches``: how many numbers a
@@ -33,6 +39,7 @@ class ModelRecipe:
     image_height: int = 80
     image_width: int = 64
     vision: str = "hybrid"
+    vision_base: str = ""
     vision_stem: int = 48
     vision_widths: tuple[int, ...] = (64, 128, 320)
     vision_depths: tuple[int, ...] = (2, 2, 3)
@@ -69,7 +76,8 @@ class OptimizerRecipe:
     """AdamW with linear warm-up and cosine decay to zero, clipping, and an average of the weights.
 
     ``loss``: ``softmax`` (CLIP), ``sigmoid`` (SigLIP), or ``raw``: cosines without a temperature, which hardly learn;
-    it is there to be compared with. ``micro_batch``: so many photographs are embedded at once, 0 for the whole batch.
+    it is there to be compared with. ``coarse_share``: for that share of the steps a convolutional tower sees smaller
+    photographs, at less than half the cost. ``micro_batch``: so many are embedded at once, 0 for the whole batch.
     ``layer_decay``: each layer down, the learning rate is multiplied by it. ``freeze``: ``image`` or ``text``, a tower
     that keeps its weights, whose embeddings are computed once (locked tuning: Zhai et al. 2022). ``lora_rank``: learn
     only matrices of that rank beside those of the attention, 0 for all weights. ``patience``: epochs
@@ -85,6 +93,7 @@ class OptimizerRecipe:
     warmup_share: float = 0.05
     clip_norm: float = 1.0
     loss: str = "softmax"
+    coarse_share: float = 0.0
     micro_batch: int = 0
     layer_decay: float = 1.0
     freeze: str = ""

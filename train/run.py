@@ -26,7 +26,7 @@ from train.gradcache import backward_in_chunks
 from train.loss import MAX_LOGIT_SCALE, contrastive_loss, same_key, sigmoid_loss
 from train.pairs import Pairs
 from train.recipe import Recipe
-from train.schedule import learning_rate, parameter_groups
+from train.schedule import learning_rate, parameter_groups, size_at
 from train.texts import write_texts
 from train.towers import Towers
 
@@ -186,9 +186,10 @@ class Run:
         return photographs, titles, attributes
 
     def _photographs(self, batch: _Batch, start: int, stop: int) -> Tensor:
-        rows = batch.rows[start:stop]
+        rows, spec = batch.rows[start:stop], self.towers.preprocessing
         pixels = torch.from_numpy(np.asarray(self.pairs.pixels[rows])).to(self.device)
-        return self.towers.image_rows(rows, augment(pixels, batch.variation.part(start, stop)))
+        size = size_at(self.step, self.steps, self.recipe.optimizer.coarse_share, (spec.height, spec.width))
+        return self.towers.image_rows(rows, augment(pixels, batch.variation.part(start, stop), size))
 
     def _loss(self, batch: _Batch, images: Tensor, titles: Tensor, attributes: Tensor) -> Tensor:
         choices = self.recipe.optimizer

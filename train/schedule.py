@@ -1,4 +1,4 @@
-"""How fast each weight learns, step by step."""
+"""How fast each weight learns, step by step, and how large the photographs are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,19 @@ from typing import Any
 from torch import nn
 
 _STAGE = re.compile(r"\.stages\.(\d+)\.")
-_LAYER = re.compile(r"\.layers?\.(\d+)\.")
+_LAYER = re.compile(r"\.(?:layers?|blocks)\.(\d+)\.")
+
+
+COARSE, CELL = 5 / 8, 16
+"""What is left of the sides of a photograph in the coarse steps, and of which number of pixels they are multiples."""
+
+
+def size_at(step: int, steps: int, coarse_share: float, full: tuple[int, int]) -> tuple[int, int]:
+    """Return height and width of the photographs in a step, in pixels (progressive resizing: Tan and Le 2021)."""
+    if step >= coarse_share * steps:
+        return full
+    height, width = (max(1, round(side * COARSE / CELL)) * CELL for side in full)
+    return height, width
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup_share: float) -> float:

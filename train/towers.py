@@ -19,6 +19,7 @@ from engine.checkpoint import BICUBIC, CLIP_MEAN, CLIP_STD, Checkpoint, Preproce
 from engine.encoder import native_bfloat16
 from engine.token_heads import cells_of
 from train import parallel
+from train.efficientnet import MEAN, STD, hasten
 from train.frozen import TokenStates, extend, freeze, pooled
 from train.lora import adapt
 from train.model import build_model
@@ -168,6 +169,7 @@ def open_towers(
     else:
         tokenizer = train_tokenizer(pairs.corpus(), recipe.vocabulary, recipe.context)
         model = build_model(recipe, tokenizer)
+    hasten(model)
     return Towers(model, tokenizer, preprocessing, new_layers, device)
 
 
@@ -175,7 +177,8 @@ def preprocessing_of(recipe: ModelRecipe, base: Checkpoint | None) -> Preprocess
     """Return how the model wants pixels: as ``base`` does, or resized to the recipe's size, whatever their shape."""
     if base is not None:
         return base.preprocessing
-    return Preprocessing(recipe.image_height, recipe.image_width, None, BICUBIC, CLIP_MEAN, CLIP_STD)
+    mean, std = (MEAN, STD) if recipe.vision == "efficientnet" else (CLIP_MEAN, CLIP_STD)
+    return Preprocessing(recipe.image_height, recipe.image_width, None, BICUBIC, mean, std)
 
 
 def autocast(device: str) -> AbstractContextManager[Any]:

@@ -26,6 +26,9 @@ def train_command(
     text_base: Annotated[
         str | None, typer.Option("--text-base", help="Pretrained sentence encoder, instead of the recipe's.")
     ] = None,
+    image_base: Annotated[
+        str | None, typer.Option("--image-base", help="Pretrained EfficientNet-Lite0, instead of the recipe's.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of torch; without it, as many cores as are idle.")
@@ -46,8 +49,11 @@ def train_command(
     chosen = load_recipe(recipe)
     if epochs:
         chosen = dataclasses.replace(chosen, optimizer=dataclasses.replace(chosen.optimizer, epochs=epochs))
-    if text_base:
-        chosen = dataclasses.replace(chosen, model=dataclasses.replace(chosen.model, text_base=text_base))
+    model = chosen.model
+    model = dataclasses.replace(
+        model, text_base=text_base or model.text_base, vision_base=image_base or model.vision_base
+    )
+    chosen = dataclasses.replace(chosen, model=model)
     sources = [open_source(path) for path in data]
     for source in sources:
         print(f"data: {source.description}", file=sys.stderr)
