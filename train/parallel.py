@@ -8,11 +8,11 @@ One process needs none of this: every function here then gives back what it got.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_gather
 
 
 def join(device: str) -> int:
@@ -52,7 +52,23 @@ def gathered(rows: Tensor) -> Tensor:
     """Return the rows of all processes in their order; gradients find their way back to each (CLIP, section 2.5)."""
     if not dist.is_initialized():
         return rows
-    return torch.cat(all_gather(rows))  # type: ignore[no-untyped-call]
+    return _Gather.apply(rows)  # type: ignore[no-any-return,no-untyped-call]
+
+
+class _Gather(torch.autograd.Function):
+    """The rows of all processes; backwards, each row's gradients from all processes go to the one that has it."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        whole = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(whole)
+        return whole[slice(*share(len(whole)))]
 
 
 def average_buffers(model: nn.Module) -> None:
