@@ -16,10 +16,10 @@ from measure import Bench, Row, main
 from photographs import described, photographs
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
-from transformers import AutoModel
 
 from engine.records import Item
 from ingest.sources.detect import open_source
+from train.model import build_model
 from train.pairs import gather_pairs
 from train.recipe import load_recipe
 from train.run import Run
@@ -73,7 +73,7 @@ def _row(bench: Bench, folder: Path, name: str) -> Row:
         run.step = run.steps  # from where on photographs are seen in full
     full = _rate(run)
     fast = 1 / (share / coarse + (1 - share) / full) if share else full
-    plain = AutoModel.from_config(towers.model.config)  # as transformers makes it
+    plain = build_model(recipe.model, towers.tokenizer)  # as transformers makes it, without our detours
     slow = float(np.median(plain_rates(folder, plain, towers.tokenizer, (spec.height, spec.width))))
     smaller = (
         f", {share:.0%} of the steps with smaller photographs ({coarse:.0f}/s, then {full:.0f}/s)" if share else ""
