@@ -24,6 +24,7 @@ NAMES = (
     "query_time",
     "search_time",
     "vit_rate",
+    "vit_tower",
     "train_rate",
     "serve_time",
     "served_ingest",

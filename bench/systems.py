@@ -122,7 +122,7 @@ def recipe_for(system: System, data: Data) -> Recipe:
     model = dataclasses.replace(
         whole.model, text_base="", text_layers=2, vocabulary=4096, patches=64 if patched else 0
     )
-    sizes = {"epochs": data.epochs, "batch_size": data.batch_size, "head_steps": 400, "cross_steps": 600}
+    sizes = {"epochs": data.epochs, "batch_size": data.batch_size, "head_steps": 120, "cross_steps": 240}
     optimizer = dataclasses.replace(whole.optimizer, **{**sizes, "ema_decay": 0.98, **changes})
     return Recipe("reproduce", model, dataclasses.replace(whole.data, train_share=data.share), optimizer)
 
