@@ -21,7 +21,7 @@ from engine.errors import CheckpointError
 from ingest.lookbook.draw import draw_lookbook
 from ingest.sources.detect import open_source
 from train.depthwise import Depthwise, learn_fast
-from train.efficientnet import hasten, lite_config, load_lite, start_lite
+from train.efficientnet import MOMENTUM, hasten, lite_config, load_lite, start_lite
 from train.recipe import ModelRecipe, OptimizerRecipe, Recipe
 from train.schedule import parameter_groups, size_at
 from train.trainer import train
@@ -185,8 +185,10 @@ def test_a_trained_checkpoint_gives_the_same_embeddings_by_every_way(tower: Effi
     spec = checkpoint.preprocessing
     mean, std = (torch.tensor(part).reshape(3, 1, 1) * 255 for part in (spec.mean, spec.std))
     values = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - mean) / std
+    loaded = AutoModel.from_pretrained(folder).eval()
+    assert loaded.vision_model.embeddings.batchnorm.momentum == MOMENTUM, "whoever goes on from it learns as it did"
     with torch.inference_mode():
-        plain = AutoModel.from_pretrained(folder).eval().get_image_features(pixel_values=values).pooler_output
+        plain = loaded.get_image_features(pixel_values=values).pooler_output
     np.testing.assert_allclose(F.normalize(plain, dim=-1).numpy(), ours, atol=1e-4)
     again = dataclasses.replace(RECIPE, optimizer=dataclasses.replace(RECIPE.optimizer, epochs=1, learning_rate=1e-9))
     second = train(again, [open_source(tmp_path / "look-book")], tmp_path / "second", base=checkpoint, threads=1)

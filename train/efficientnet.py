@@ -38,7 +38,7 @@ def lite_config(height: int, dropout: float) -> EfficientNetConfig:
         hidden_size=WIDTH,  # type: ignore[call-arg]  # read by VisionTextDualEncoderModel
         drop_connect_rate=dropout,
         batch_norm_eps=EPSILON,
-        batch_norm_momentum=1 - MOMENTUM,
+        batch_norm_momentum=MOMENTUM,  # torch's, as transformers hands it on: the share of the newest batch
     )
 
 
@@ -49,8 +49,6 @@ def start_lite(tower: nn.Module) -> None:
             for weight in part.parameters():
                 nn.init.zeros_(weight)
             nn.init.constant_(part.expand.bias, ONE)  # type: ignore[arg-type]  # it has one
-        elif isinstance(part, nn.BatchNorm2d):
-            part.momentum, part.eps = MOMENTUM, EPSILON
 
 
 def hasten(model: nn.Module) -> None:
