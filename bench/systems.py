@@ -48,16 +48,15 @@ class System:
 
 def systems(base: str) -> tuple[System, ...]:
     """Return the rows: systems from scratch, then ``base`` (a folder or a hub name) as it is, and fine-tuned."""
-    tuned: dict[str, object] = {"learning_rate": FINE}
     return (
         System("random initialisation", {"epochs": 0}),
         System("from scratch, cosines without temperature", {"loss": "raw"}),
         System("from scratch, learnt temperature", {}),
         System(f"{Path(base).name} as it is", base=base),
-        System("fine-tuned", tuned, base=base),
-        System("fine-tuned + attention over pooled embeddings", tuned, "pooled", base),
-        System("fine-tuned + MaxSim over patches", tuned, "maxsim", base),
-        System("fine-tuned + cross-attention of words to patches", tuned, "cross", base),
+        System("fine-tuned", {}, base=base),
+        System("fine-tuned + attention over pooled embeddings", {}, "pooled", base),
+        System("fine-tuned + MaxSim over patches", {}, "maxsim", base),
+        System("fine-tuned + cross-attention of words to patches", {}, "cross", base),
     )
 
 
@@ -108,20 +107,18 @@ class Ranking:
     training_s: float
 
 
-def recipe_for(system: System, data: Data) -> Recipe:
+def recipe_for(system: System, data: Data, base: Checkpoint | None) -> Recipe:
     """Return the recipe of a row: a small one, or for a base that was not trained here the one for fine-tuning.
 
     From scratch, both towers learn, so that no row knows more words than the captions have.
     """
-    foreign = bool(system.base) and find_checkpoint(system.base).trained_split is None
+    foreign = base is not None and base.trained_split is None
     whole = load_recipe("finetune-vit-b32-deepfashion" if foreign else "small-from-scratch")
     changes = dict(system.trained or {})
-    if foreign:
-        changes.pop("learning_rate", None)
-    patched = bool(system.base)  # whose heads the re-ranking rows are about
-    model = dataclasses.replace(
-        whole.model, text_base="", text_layers=2, vocabulary=4096, patches=64 if patched else 0
-    )
+    if base is not None and not foreign:
+        changes["learning_rate"] = FINE
+    patches = 64 if base else 0  # the rows with re-ranking all have a base
+    model = dataclasses.replace(whole.model, text_base="", text_layers=2, vocabulary=4096, patches=patches)
     sizes = {"epochs": data.epochs, "batch_size": data.batch_size, "head_steps": 120, "cross_steps": 240}
     optimizer = dataclasses.replace(whole.optimizer, **{**sizes, "ema_decay": 0.98, **changes})
     return Recipe("reproduce", model, dataclasses.replace(whole.data, train_share=data.share), optimizer)
@@ -133,7 +130,7 @@ def checkpoint_of(system: System, data: Data, work: Path) -> tuple[Checkpoint, f
     if system.trained is None:
         assert base is not None
         return base, 0.0
-    recipe = recipe_for(system, data)
+    recipe = recipe_for(system, data, base)
     origin = base.fingerprint[:12] if base else "scratch"
     out = work / f"{origin}-{recipe.optimizer.loss}-{recipe.optimizer.epochs}"
     took = out / "seconds.json"
@@ -180,10 +177,8 @@ def rank(system: System, data: Data, items: Sequence[Item], work: Path) -> Ranki
 
 def _attention(encoder: Encoder, data: Data, work: Path) -> PooledAttention:
     """Train the attention over pooled embeddings on the training part, once."""
-    model, path = (
-        PooledAttention(encoder.checkpoint.dimension),
-        work / f"pooled-attention-{encoder.checkpoint.fingerprint[:12]}.pt",
-    )
+    model = PooledAttention(encoder.checkpoint.dimension)
+    path = work / f"pooled-attention-{encoder.checkpoint.fingerprint[:12]}.pt"
     if path.exists():
         model.load_state_dict(torch.load(path, weights_only=True))
         return model

@@ -15,13 +15,19 @@ BATCH = 64
 """Photographs of which each core gets one batch, then four: the difference in time is that of embedding alone."""
 
 
+def large_checkpoint(bench: Bench, *, tiny: bool = False) -> Path:
+    """Return a ViT-B/32 with random weights; make it if that has not been done."""
+    folder = bench.work / "vit-b-32"
+    if not folder.exists():
+        python("vit_folder.py", folder, *(["--tiny"] if tiny else []))
+    return folder
+
+
 def measure(bench: Bench) -> list[Row]:
     """Return the row of the large tower."""
     many = min(4 * BATCH * cores(), bench.photographs or 4 * BATCH * cores())
     few = many // 4
-    checkpoint = bench.work / "vit-b-32"
-    if not checkpoint.exists():
-        python("vit_folder.py", checkpoint, *(["--tiny"] if many < BATCH else []))
+    checkpoint = large_checkpoint(bench, tiny=many < BATCH)
     folders = [photographs(bench, few), photographs(bench, many)]
 
     def ours(folder: Path, store: Path) -> Process:

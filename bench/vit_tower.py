@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 from machine import cores, machine
-from measure import Bench, Row, main, python
+from measure import Bench, Row, main
 from transformers import AutoModel
+from vit_rate import large_checkpoint
 
 from engine.checkpoint import find_checkpoint
 from engine.encoder import load_encoder
@@ -23,9 +24,7 @@ RUNS = 5
 
 def measure(bench: Bench) -> list[Row]:
     """Return the row of the tower alone: no file is read, no photograph decoded."""
-    folder = bench.work / "vit-b-32"
-    if not folder.exists():
-        python("vit_folder.py", folder)
+    folder = large_checkpoint(bench)
     checkpoint = find_checkpoint(str(folder))
     encoder, spec = load_encoder(checkpoint, "cpu"), checkpoint.preprocessing
     count = 2 * BATCH * cores()
