@@ -44,7 +44,7 @@ def main() -> None:
         look_book(options.work, count, seed) for count, seed in ((options.drawings, 5), (options.drawings // 6, 6))
     ]
     name = f"drawn look-book, {options.drawings} drawings"
-    every = [Data(name, drawn[0], share, options.epochs, 256, gallery=drawn[1])]
+    every = [Data(name, drawn[0], share, options.epochs, 64, gallery=drawn[1])]
     if catalogue := os.environ.get("FASHION_PRODUCTS_DIR"):
         every.append(Data("product catalogue", Path(catalogue), share, options.catalogue_epochs, 512))
     lines, bars = [], {}

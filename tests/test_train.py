@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -23,11 +24,12 @@ from workshop import Shop, paint
 
 from engine.checkpoint import Checkpoint, find_checkpoint
 from engine.cross import cross_scores
-from engine.encoder import OnnxEncoder, TorchEncoder, load_encoder
+from engine.encoder import OnnxEncoder, TorchEncoder, encode_image, load_encoder
 from engine.errors import CheckpointError, SourceError, UsageError
-from engine.records import point_id
+from engine.records import Item, point_id
 from engine.search import Page, Query, search
 from engine.store.edge import EdgeStore
+from ingest.decode import decode
 from ingest.lookbook.draw import draw_lookbook
 from ingest.sources.detect import open_source
 from ingest.sources.source import Source
@@ -38,7 +40,8 @@ from train.cross_encoder import CrossEncoder, export_cross_encoder, matching
 from train.curves import tensorboard_log
 from train.frozen import TokenStates, extend, pooled
 from train.gradcache import backward_in_chunks
-from train.loss import contrastive_loss, same_key, sigmoid_loss
+from train.loss import Others, contrastive_loss, same_key, sigmoid_loss
+from train.memory import Memory
 from train.mix import best_mixture
 from train.model import build_model
 from train.recipe import RECIPES, DataRecipe, ModelRecipe, OptimizerRecipe, Recipe, load_recipe
@@ -63,8 +66,26 @@ TINY = Recipe(
         dimension=12,
     ),
     DataRecipe(),
-    OptimizerRecipe(batch_size=12, epochs=2, learning_rate=1e-3),
+    OptimizerRecipe(batch_size=12, epochs=2, learning_rate=1e-3, memory=20),
 )
+
+
+PAGES = """
+import resource
+from train.cores import keep_memory
+
+keep_memory()
+import torch
+
+def step():
+    blocks = [torch.ones(40 << 20, dtype=torch.uint8) for _ in range(2)]
+
+step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(8):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
 
 
 def tiny(**choices: object) -> Recipe:
@@ -144,6 +165,14 @@ def test_a_step_takes_all_cores_only_after_nobody_else_computed_for_some_time(tm
     assert cores.idle() == 1
     loadavg.write_text("0.5 0.4 0.3 1/80 1234\n")
     assert [cores.idle() for _ in range(PATIENCE)] == [1] * (PATIENCE - 1) + [everything]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
+def test_a_run_takes_the_same_memory_in_every_step_and_no_new_pages() -> None:
+    faults = int(
+        subprocess.run([sys.executable, "-c", PAGES], check=True, capture_output=True, text=True).stdout.split()[-1]
+    )
+    assert faults < 8 * 2 * 40 * 256 / 3, "pages of 4 KiB; all of them anew would be thrice that"
 
 
 def test_the_learning_rate_warms_up_and_ends_at_zero() -> None:
@@ -245,6 +274,16 @@ def test_a_run_folder_in_use_too_few_photographs_and_unknown_recipes_are_refused
         assert load_recipe(recipe.stem).name == recipe.stem
 
 
+def test_smaller_photographs_for_a_tower_that_sees_one_size_only_are_refused(drawings: Source, tmp_path: Path) -> None:
+    sizes = {"vision": "hybrid", "image_height": 32, "image_width": 32}
+    hybrid = dataclasses.replace(
+        tiny(coarse_share=0.5),
+        model=dataclasses.replace(TINY.model, vision_widths=(8, 16, 64), vision_depths=(1, 1, 1), **sizes),  # type: ignore[arg-type]
+    )
+    with pytest.raises(UsageError, match="coarse_share needs a convolutional tower"):
+        train(hybrid, [drawings], tmp_path / "run", threads=1)
+
+
 def test_a_broken_photograph_is_left_out_of_training(tmp_path: Path) -> None:
     folder = tmp_path / "look-book"
     draw_lookbook(folder, count=40, seed=5)
@@ -282,6 +321,31 @@ def test_pairs_of_which_nobody_knows_do_not_change_the_loss() -> None:
         for a, b in ((0, 3), (3, 5))
     ]
     assert float(whole) == pytest.approx(float(sum(parts)) / 5, rel=1e-5)
+
+
+def test_pairs_of_earlier_steps_are_wrong_answers_like_those_of_the_batch_but_right_answers_to_nothing() -> None:
+    torch.manual_seed(5)
+    images, texts = (torch.nn.functional.normalize(torch.randn(6, 4), dim=1) for _ in range(2))
+    scale, same = torch.tensor(1.2), torch.eye(4, dtype=torch.bool)
+    wrong = torch.tensor([[True, True], [True, False], [False, True], [True, True]])
+    found = contrastive_loss(images[:4], texts[:4], scale, same, others=Others(images[4:], texts[4:], wrong))
+    expected = 0.0
+    for here, there in ((images, texts), (texts, images)):
+        for i in range(4):
+            counted = [*range(4), *(4 + j for j in range(2) if wrong[i, j])]
+            logits = [math.exp(1.2) * float(here[i] @ there[j]) for j in counted]
+            expected += math.log(sum(map(math.exp, logits))) - logits[i]
+    assert float(found) == pytest.approx(expected / 8, rel=1e-5)
+
+
+def test_a_memory_keeps_the_newest_pairs() -> None:
+    memory = Memory(3, "cpu")
+    for start in (0, 2):
+        rows = torch.tensor([start, start + 1])
+        memory.remember(rows, rows[:, None].float(), -rows[:, None].float())
+    assert memory.rows.tolist() == [2, 3, 0]
+    assert memory.images.flatten().tolist() == [2, 3, 0]
+    assert memory.titles.flatten().tolist() == [-2, -3, 0]
 
 
 def test_a_batch_in_chunks_gives_the_gradient_of_the_whole_batch() -> None:
@@ -493,10 +557,45 @@ def test_a_frozen_tower_keeps_its_weights_and_the_other_learns(drawings: Source,
     assert changed & sides[other]
 
 
+def test_a_new_image_tower_learns_beside_the_text_tower_of_a_checkpoint(drawings: Source, tmp_path: Path) -> None:
+    seed = dataclasses.replace(TINY, data=dataclasses.replace(TINY.data, train_share=0.7))
+    first = train(seed, [drawings], tmp_path / "first", threads=1)
+    sizes = dataclasses.replace(TINY.model, text_base=str(first), vision_widths=(8, 24, 64), dimension=99)
+    told: list[Progress] = []
+    recipe = dataclasses.replace(tiny(epochs=3, freeze="text", memory=0), model=sizes)
+    second = train(recipe, [drawings], tmp_path / "second", threads=1, report=told.append)
+    texts = ["a red dress", "blue denim jacket"]
+    before, after = (load_encoder(find_checkpoint(str(folder))).encode_texts(texts) for folder in (first, second))
+    np.testing.assert_allclose(before, after, atol=1e-4)
+    losses = [progress.loss for progress in told if progress.validation is None]
+    assert losses[-1] < losses[0]
+    facts = json.loads((second / "training.json").read_text())
+    assert facts["recipe"]["data"]["train_share"] == 0.7, "what the text tower has read is not held out"
+    assert facts["text_base"]["recipe"]["name"] == "tiny"
+    assert find_checkpoint(str(second)).trained_split == find_checkpoint(str(first)).trained_split
+    near = dataclasses.replace(recipe, optimizer=dataclasses.replace(recipe.optimizer, teach_weight=50.0))
+    third = train(near, [drawings], tmp_path / "third", threads=1)
+    item = next(item for item in drawings.items() if isinstance(item, Item))
+    image = decode(drawings.read(item))
+    teacher, alone, pupil = (
+        encode_image(load_encoder(find_checkpoint(str(folder))), image) for folder in (first, second, third)
+    )
+    assert float(teacher @ pupil) > float(teacher @ alone), "it learns from the image tower too"
+
+
+def test_a_teacher_that_is_none_or_sees_another_size_is_refused(drawings: Source, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="teach_weight needs a teacher"):
+        train(tiny(teach_weight=1.0), [drawings], tmp_path / "none", threads=1)
+    first = train(tiny(epochs=1), [drawings], tmp_path / "first", threads=1)
+    larger = dataclasses.replace(TINY.model, text_base=str(first), image_height=48, image_width=48)
+    with pytest.raises(UsageError, match="sees 32 x 32 pixels, the new tower 48 x 48"):
+        train(dataclasses.replace(tiny(teach_weight=1.0), model=larger), [drawings], tmp_path / "second", threads=1)
+
+
 @pytest.mark.parametrize("loss", ["sigmoid", "raw"])
 def test_the_other_losses_train_too(drawings: Source, tmp_path: Path, loss: str) -> None:
     told: list[Progress] = []
-    train(tiny(loss=loss, epochs=2), [drawings], tmp_path / "run", threads=1, report=told.append)
+    train(tiny(loss=loss, epochs=2, memory=0), [drawings], tmp_path / "run", threads=1, report=told.append)
     losses = [progress.loss for progress in told if progress.validation is None]
     assert losses[-1] < losses[0]
 

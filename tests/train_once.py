@@ -26,7 +26,7 @@ RECIPE = Recipe(
         dimension=12,
     ),
     DataRecipe(),
-    OptimizerRecipe(batch_size=12, epochs=1, learning_rate=1e-3),
+    OptimizerRecipe(batch_size=12, epochs=1, learning_rate=1e-3, memory=30),
 )
 
 if __name__ == "__main__":

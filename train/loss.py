@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +18,25 @@ UNKNOWN = -1e4
 """A logit that no softmax notices; an infinite one would make 0 * inf, which is no number."""
 
 
+@dataclass(frozen=True)
+class Others:
+    """Pairs that are not of the batch: unit rows ``images`` and ``texts`` (m, d).
+
+    ``wrong``: bool (n, m), which of them answer pair i of the batch wrongly, in both directions.
+    """
+
+    images: Tensor
+    texts: Tensor
+    wrong: Tensor
+
+
 def contrastive_loss(
-    images: Tensor, texts: Tensor, logit_scale: Tensor, same: Tensor, known: Tensor | None = None
+    images: Tensor,
+    texts: Tensor,
+    logit_scale: Tensor,
+    same: Tensor,
+    known: Tensor | None = None,
+    others: Others | None = None,
 ) -> Tensor:
     """Return the mean of image->text and text->image cross-entropy, as a scalar.
 
@@ -29,20 +48,35 @@ def contrastive_loss(
         same: bool (n, n), true where text j is as right for image i as its own; the diagonal is true. The target is
             spread evenly over the right answers.
         known: bool (n, n), false where nobody knows whether text j is right for image i: such pairs are left out.
+        others: more wrong answers.
     """
-    return softmax_loss(logit_scale.exp() * images.float() @ texts.float().t(), same, known)
+    images, texts, scale = images.float(), texts.float(), logit_scale.exp()
+    logits = scale * images @ texts.t()
+    if others is None:
+        return softmax_loss(logits, same, known)
+    more = (scale * images @ others.texts.t(), scale * texts @ others.images.t())
+    return softmax_loss(logits, same, known, tuple(part.masked_fill(~others.wrong, UNKNOWN) for part in more))
 
 
-def softmax_loss(logits: Tensor, same: Tensor, known: Tensor | None = None) -> Tensor:
-    """Return the symmetric cross-entropy for logits (n, n), photographs by texts, however they were made."""
+def softmax_loss(
+    logits: Tensor, same: Tensor, known: Tensor | None = None, more: tuple[Tensor, ...] | None = None
+) -> Tensor:
+    """Return the symmetric cross-entropy for logits (n, n), photographs by texts, however they were made.
+
+    ``more``: logits (n, m) of further wrong texts for the photographs, and of further wrong photographs for the texts.
+    """
     if known is not None:
         logits = logits.masked_fill(~known, UNKNOWN)
         same = same & known
+    nothing = logits[:, :0]
+    further_texts, further_images = more or (nothing, nothing)
+    return (_cross_entropy(logits, same, further_texts) + _cross_entropy(logits.t(), same.t(), further_images)) / 2
+
+
+def _cross_entropy(logits: Tensor, same: Tensor, further: Tensor) -> Tensor:
     targets = same.float() / same.sum(dim=1, keepdim=True)
-    image_to_text = torch.sum(-targets * F.log_softmax(logits, dim=1), dim=1).mean()
-    targets = same.t().float() / same.t().sum(dim=1, keepdim=True)
-    text_to_image = torch.sum(-targets * F.log_softmax(logits.t(), dim=1), dim=1).mean()
-    return (image_to_text + text_to_image) / 2
+    scores = F.log_softmax(torch.cat([logits, further], dim=1), dim=1)[:, : logits.shape[1]]
+    return torch.sum(-targets * scores, dim=1).mean()
 
 
 def sigmoid_loss(
@@ -59,8 +93,13 @@ def sigmoid_loss(
     return losses.sum() / len(images)
 
 
-def same_key(keys: list[str]) -> Tensor:
+def same_key(keys: Sequence[str]) -> Tensor:
     """Return the bool matrix (n, n) of equal keys: which texts of a batch are the same text."""
-    numbers = {key: index for index, key in enumerate(dict.fromkeys(keys))}
-    column = torch.tensor([numbers[key] for key in keys])
+    column = key_numbers(keys)
     return column[:, None] == column[None, :]
+
+
+def key_numbers(keys: Sequence[str]) -> Tensor:
+    """Return a number for each key, int64 (n,), equal for equal keys."""
+    numbers = {key: index for index, key in enumerate(dict.fromkeys(keys))}
+    return torch.tensor([numbers[key] for key in keys])

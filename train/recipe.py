@@ -32,7 +32,8 @@ class ModelRecipe:
     the transformer, or of blocks of the others.
     ``text_base``: a BERT-like sentence encoder (a folder or a hub name) whose layers are kept as they are, with
     ``text_layers`` new ones on top; then ``vocabulary`` is how many of its most frequent tokens are kept, and the
-    other text sizes are its own. Without it, the text tower is CLIP's, from scratch. ``patches``: how many numbers a
+    other text sizes are its own. Or a checkpoint of this program, whose whole text tower is taken: for a new image
+    tower beside it. Without it, the text tower is CLIP's, from scratch. ``patches``: how many numbers a
     part of a photograph gets for the re-ranking, 0 for a checkpoint that does not re-rank.
     """
 
@@ -78,6 +79,10 @@ class OptimizerRecipe:
     ``loss``: ``softmax`` (CLIP), ``sigmoid`` (SigLIP), or ``raw``: cosines without a temperature, which hardly learn;
     it is there to be compared with. ``coarse_share``: for that share of the steps a convolutional tower sees smaller
     photographs, at less than half the cost. ``micro_batch``: so many are embedded at once, 0 for the whole batch.
+    ``memory``: so many pairs of earlier steps are kept as further wrong answers for titles (softmax only); for a run
+    with a frozen tower, as two that both learn can tell what is old by moving away from it.
+    ``teach_weight``: of a term of the loss that draws photographs to where the image tower of ``text_base``, then a
+    checkpoint, has it (`train.teacher`).
     ``layer_decay``: each layer down, the learning rate is multiplied by it. ``freeze``: ``image`` or ``text``, a tower
     that keeps its weights, whose embeddings are computed once (locked tuning: Zhai et al. 2022). ``lora_rank``: learn
     only matrices of that rank beside those of the attention, 0 for all weights. ``patience``: epochs
@@ -95,6 +100,7 @@ class OptimizerRecipe:
     loss: str = "softmax"
     coarse_share: float = 0.0
     micro_batch: int = 0
+    memory: int = 0
     layer_decay: float = 1.0
     freeze: str = ""
     lora_rank: int = 0
@@ -103,6 +109,7 @@ class OptimizerRecipe:
     head_steps: int = 800
     cross_steps: int = 0
     ema_decay: float = 0.99
+    teach_weight: float = 0.0
     attribute_weight: float = 0.5
     seed: int = 7
 
@@ -151,7 +158,12 @@ def inherit(recipe: Recipe, base: Checkpoint | None) -> Recipe:
     return dataclasses.replace(
         recipe,
         data=dataclasses.replace(recipe.data, train_share=share, split_seed=seed),
-        model=dataclasses.replace(recipe.model, text_base=text_base, text_layers=layers),
+        model=dataclasses.replace(
+            recipe.model,
+            text_base=text_base,
+            text_layers=layers,
+            dimension=int(base.config.get("projection_dim", recipe.model.dimension)),
+        ),
     )
 
 

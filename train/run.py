@@ -23,7 +23,8 @@ from train import parallel
 from train.augment import Variation, augment, draw_variation
 from train.cores import Cores
 from train.gradcache import backward_in_chunks
-from train.loss import MAX_LOGIT_SCALE, contrastive_loss, same_key, sigmoid_loss
+from train.loss import MAX_LOGIT_SCALE, Others, contrastive_loss, key_numbers, sigmoid_loss
+from train.memory import Memory
 from train.pairs import Pairs
 from train.recipe import Recipe
 from train.schedule import learning_rate, parameter_groups, size_at
@@ -51,13 +52,18 @@ class Progress:
 
 @dataclass(frozen=True)
 class _Batch:
-    """One process's share of a batch, and which pairs of the whole batch are right: the masks are bool (n, n)."""
+    """One process's share of a batch, and which pairs of the whole batch are right: the masks are bool (n, n).
+
+    ``others`` are pairs of earlier steps, ``all_rows`` the numbers of this one's, to be remembered.
+    """
 
     rows: Any
     variation: Variation
     texts: Any
     same: tuple[Tensor, Tensor]
     known: tuple[Tensor, Tensor]
+    others: Others | None
+    all_rows: Tensor
 
 
 class Run:
@@ -82,7 +88,13 @@ class Run:
         self.best = -1.0
         self.steps_per_epoch = len(pairs) // choices.batch_size
         self.steps = self.steps_per_epoch * choices.epochs
-        self._captioned, self._cores = torch.from_numpy(pairs.captioned), Cores() if adaptive else None
+        self._cores = Cores() if adaptive else None
+        self.memory = Memory(choices.memory, self.device)
+        self._latest = (self.memory.images, self.memory.titles)
+        self.taught: Tensor | None = None
+        self._captioned = torch.from_numpy(pairs.captioned).to(self.device)
+        self._domains = torch.from_numpy(pairs.domains).to(self.device)
+        self._keys = key_numbers(pairs.keys).to(self.device)
 
     @property
     def temperature(self) -> float:
@@ -128,19 +140,29 @@ class Run:
         pairs = self.pairs
         variation = draw_variation(len(rows), rng, self.recipe.data)
         titles, attributes = self.texts.choose(rows, rng)
-        domains, captioned = torch.from_numpy(pairs.domains[rows]), self._captioned[rows]
-        same_domain = (domains[:, None] == domains).to(self.device)
-        both_captioned = (captioned[:, None] & captioned).to(self.device)
-        same_title = same_key([pairs.keys[row] for row in rows.tolist()]).to(self.device)
+        here, before = torch.from_numpy(rows).to(self.device), self.memory.rows
         same_attributes = self.texts.same_attributes(pairs, rows, attributes).to(self.device)
+        same_title = self._same_title(here, here)
+        known, same_domain = self._known(here, here)
+        wrong = self._known(here, before)[0] & ~self._same_title(here, before)
         start, stop = parallel.share(len(rows))
         return _Batch(
             rows[start:stop],
             variation.part(start, stop),
             (titles[start:stop], attributes[start:stop]),
             (same_title, same_attributes),
-            (same_domain | both_captioned, same_domain),
+            (known, same_domain),
+            Others(self.memory.images, self.memory.titles, wrong) if len(before) else None,
+            here,
         )
+
+    def _same_title(self, rows: Tensor, others: Tensor) -> Tensor:
+        return self._keys[rows][:, None] == self._keys[others]
+
+    def _known(self, rows: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+        """Return, bool (n, k), for which pairs it is known whether they share a title, and whether attributes."""
+        same_domain = self._domains[rows][:, None] == self._domains[others]
+        return same_domain | (self._captioned[rows][:, None] & self._captioned[others]), same_domain
 
     def _one_step(self, batch: _Batch) -> float:
         choices = self.recipe.optimizer
@@ -166,6 +188,7 @@ class Run:
         self.optimizer.step()
         with torch.no_grad():
             self.model.logit_scale.clamp_(0.0, MAX_LOGIT_SCALE)
+        self.memory.remember(batch.all_rows, *self._latest)
         parallel.average_buffers(self.model)
         self.average.update_parameters(self.model)
         return float(loss)
@@ -195,13 +218,19 @@ class Run:
         choices = self.recipe.optimizer
         images, titles, attributes = (parallel.gathered(rows) for rows in (images, titles, attributes))
         scale = self.model.logit_scale * (0.0 if choices.loss == "raw" else 1.0)
+        self._latest = (images.detach(), titles.detach())
         losses = []
-        for texts, same, known in zip((titles, attributes), batch.same, batch.known, strict=True):
+        for texts, same, known, others in zip(
+            (titles, attributes), batch.same, batch.known, (batch.others, None), strict=True
+        ):
             if choices.loss == "sigmoid":
                 losses.append(sigmoid_loss(images, texts, scale, self.bias, same, known))
             else:
-                losses.append(contrastive_loss(images, texts, scale, same, known))
-        return losses[0] + choices.attribute_weight * losses[1]
+                losses.append(contrastive_loss(images, texts, scale, same, known, others))
+        loss = losses[0] + choices.attribute_weight * losses[1]
+        if self.taught is not None:
+            loss = loss + choices.teach_weight * (1 - (images * self.taught[batch.all_rows]).sum(dim=1)).mean()
+        return loss
 
     def examine(self, pairs: Pairs) -> dict[str, float]:
         """Return Recall@1, Recall@10 (hit) and MRR of the averaged model, captions to photographs of ``pairs``."""
@@ -213,7 +242,12 @@ class Run:
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` needs to go on as if nothing had happened."""
-        parts = {"model": self.model, "average": self.average, "optimizer": self.optimizer}
+        parts = {
+            "model": self.model,
+            "average": self.average,
+            "optimizer": self.optimizer,
+            "memory": self.memory,
+        }
         counters = {name: getattr(self, name) for name in COUNTERS}
         others = {"bias": self.bias.detach(), "recipe": json.dumps(asdict(self.recipe))}
         return {name: part.state_dict() for name, part in parts.items()} | counters | others
@@ -226,6 +260,7 @@ class Run:
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
+            self.memory.load_state_dict(state["memory"])
             with torch.no_grad():
                 self.bias.copy_(state["bias"])
         except (KeyError, RuntimeError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -27,9 +28,14 @@ from train.pairs import Pairs
 from train.recipe import ModelRecipe, OptimizerRecipe
 from train.tokenizer import train_tokenizer
 
+OURS = "vision-text-dual-encoder"
 TEXT_CHUNK = 128
 IMAGE_CHUNK = 256
 _SIDES = {"image": ("vision_model", "visual_projection"), "text": ("text_model", "text_projection")}
+
+
+CONVOLUTIONAL = {"efficientnet", "convnext", "convnextv2", "resnet"}
+"""Image towers that see photographs of any size; others know their cells by number."""
 
 
 class Towers:
@@ -65,10 +71,24 @@ class Towers:
                 self._images = self.embed_images(self.model.eval(), pairs.pixels)
         elif frozen == "text":
             with torch.inference_mode():
-                self._texts = self.embed_texts(self.model.eval(), texts)
+                self._texts = self._kept_texts(texts, cache)
         if self._new_layers and frozen != "text":
             with autocast(self.device):
                 self._states = TokenStates(self.model.text_model, self.tokenizer, texts, self._new_layers, cache)
+
+    def _kept_texts(self, texts: Sequence[str], cache: Path) -> Tensor:
+        """Return unit rows for ``texts`` from the folder ``cache``, or compute them once."""
+        digest = hashlib.sha256("\0".join(texts).encode())
+        for name in filter(partial(hasattr, self.model), _SIDES["text"]):
+            for weight in getattr(self.model, name).parameters():
+                digest.update(weight.detach().cpu().numpy().tobytes())
+        path = cache / f"{digest.hexdigest()[:16]}.npy"
+        if not path.exists():
+            cache.mkdir(parents=True, exist_ok=True)
+            with path.with_suffix(".tmp").open("wb") as file:
+                np.save(file, self.embed_texts(self.model.eval(), texts).cpu().numpy())
+            path.with_suffix(".tmp").replace(path)
+        return torch.from_numpy(np.load(path)).to(self.device)
 
     def image_rows(self, rows: Any, photographs: Tensor) -> Tensor:
         """Return unit rows (k, d) for items ``rows``, of which ``photographs`` is what the tower is to see now.
@@ -94,6 +114,11 @@ class Towers:
         with autocast(self.device):
             output = self.model.text_projection(torch.cat(parts))
         return F.normalize(output.float(), dim=-1)[torch.from_numpy(np.argsort(order)).to(self.device)]
+
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether the image tower also sees photographs of other sizes than ``preprocessing`` makes."""
+        return str(self.model.config.vision_config.model_type) in CONVOLUTIONAL
 
     @property
     def word_layer(self) -> int:
@@ -151,15 +176,30 @@ class Towers:
 
 
 def open_towers(
-    recipe: ModelRecipe, base: Checkpoint | None, pairs: Pairs, preprocessing: Preprocessing, device: str, out: Path
+    recipe: ModelRecipe,
+    base: Checkpoint | None,
+    pairs: Pairs,
+    preprocessing: Preprocessing,
+    device: str,
+    out: Path,
+    taught: Checkpoint | None = None,
 ) -> Towers:
-    """Return the towers to train: those of ``base``, or new ones as the recipe describes them."""
+    """Return the towers to train: those of ``base``, or new ones as the recipe describes them.
+
+    ``taught``: a checkpoint of this program, whose text tower is taken as it is.
+    """
     disable_progress_bar()  # type: ignore[no-untyped-call]  # of reading and writing weights: ours says more
     new_layers = 0
     if base is not None:
         new_layers = base.new_text_layers
         tokenizer = AutoTokenizer.from_pretrained(base.folder, local_files_only=True)
         model = AutoModel.from_pretrained(base.folder, dtype=torch.float32, local_files_only=True)
+    elif taught is not None:
+        new_layers = taught.new_text_layers
+        tokenizer = AutoTokenizer.from_pretrained(taught.folder, local_files_only=True)
+        teacher = AutoModel.from_pretrained(taught.folder, dtype=torch.float32, local_files_only=True)
+        model = build_model(recipe, tokenizer, teacher.text_model)
+        model.text_projection, model.logit_scale = teacher.text_projection, teacher.logit_scale
     elif recipe.text_base:
         encoder = find_checkpoint(recipe.text_base)
         new_layers = recipe.text_layers
@@ -171,6 +211,15 @@ def open_towers(
         model = build_model(recipe, tokenizer)
     hasten(model)
     return Towers(model, tokenizer, preprocessing, new_layers, device)
+
+
+def taught_text_tower(recipe: ModelRecipe) -> Checkpoint | None:
+    """Return the checkpoint that ``text_base`` names, if that is one of this program: both of its towers are trained.
+
+    A sentence encoder is none.
+    """
+    found = find_checkpoint(recipe.text_base) if recipe.text_base else None
+    return found if found is not None and found.config.get("model_type") == OURS else None
 
 
 def preprocessing_of(recipe: ModelRecipe, base: Checkpoint | None) -> Preprocessing:

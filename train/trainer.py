@@ -28,7 +28,8 @@ from train.quantize import quantize_image_tower
 from train.recipe import Recipe, inherit
 from train.reranker import choose_weights, fit_token_heads
 from train.run import Progress, Run
-from train.towers import open_towers, preprocessing_of
+from train.teacher import taught_images
+from train.towers import open_towers, preprocessing_of, taught_text_tower
 
 STATE, BEST, LOG = "last.pt", "best.pt", "log.jsonl"
 JUDGE = "recall@10"
@@ -59,21 +60,27 @@ def train(
         UsageError: the run folder is in use, or nothing is there to resume.
     """
     torch.set_num_threads(threads or 1)
-    recipe = inherit(recipe, base)
     device = pick_device(torch, device)
     processes = parallel.join(device)
     if parallel.rank():  # of several processes one talks
         report = _silence
     _check_folder(out, resume)
+    teacher = taught_text_tower(recipe.model)
+    taught = None if base else teacher
+    recipe = inherit(recipe, base or taught)
     spec = preprocessing_of(recipe.model, base)
     with _first_alone():
         learning, validation = gather_pairs(sources, recipe.data, spec, out / "pixels")
     _check_batch(recipe, len(learning), processes)
     torch.manual_seed(recipe.optimizer.seed)
-    towers = open_towers(recipe.model, base, learning, spec, device, out)
+    towers = open_towers(recipe.model, base, learning, spec, device, out, taught)
+    if recipe.optimizer.coarse_share and not towers.takes_any_size:
+        raise UsageError("coarse_share needs a convolutional tower, this one sees one size only: leave it out")
     before = copy_of(towers.model) if recipe.optimizer.wise_ft else None
     with _first_alone():
         run = Run(recipe, towers, learning, out, adaptive=threads is None)
+        if recipe.optimizer.teach_weight:
+            run.taught = taught_images(teacher, learning, spec, out / "states").to(run.device)
     if resume:
         run.restore(torch.load(out / STATE, map_location=run.device, weights_only=True))
     marks = _epochs(run, validation, out, report)
@@ -83,9 +90,12 @@ def train(
         marks = run.examine(validation) | {"wise_ft_alpha": alpha}
         report(Progress(run.epoch, run.step, run.steps, math.nan, run.temperature, 0.0, marks))
     folder = out / "checkpoint"
-    if parallel.rank() == 0:
-        _export(run, validation, marks, folder, base, report)
-        draw_curves(out / LOG, out / "curves.png")
+    with _first_alone():  # who says where the checkpoint is, says so when it is there
+        if parallel.rank() == 0:
+            _export(run, validation, marks, folder, base, report)
+            if taught is not None:
+                note(folder, {"text_base": {"fingerprint": taught.fingerprint, "recipe": taught.recipe}})
+            draw_curves(out / LOG, out / "curves.png")
     parallel.leave()
     return folder
 

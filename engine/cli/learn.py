@@ -41,6 +41,9 @@ def train_command(
     """Train a checkpoint on the training part of photographs with captions."""
     import dataclasses
 
+    from train.cores import keep_memory
+
+    keep_memory()
     from engine.checkpoint import find_checkpoint
     from ingest.sources.detect import open_source
     from train.recipe import load_recipe

@@ -1,0 +1,50 @@
+"""What another checkpoint makes of the photographs, for a new image tower to learn from.
+
+A tower that learns beside a locked text tower is told where its photographs lie among the texts of the training, and
+nothing of the rest of the space, where the queries of people lie: without a teacher a few photographs came first for
+most of these. The tower that the texts were trained with knows more (feature distillation: Romero et al. 2015,
+arXiv:1412.6550).
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.checkpoint import Checkpoint, Preprocessing
+from engine.encoder import load_encoder
+from engine.errors import UsageError
+from train.pairs import Pairs
+
+CHUNK = 256
+
+
+def taught_images(teacher: Checkpoint | None, pairs: Pairs, preprocessing: Preprocessing, cache: Path) -> Tensor:
+    """Return unit rows (n, d) of the teacher's image tower for the photographs of ``pairs``, kept in ``cache``.
+
+    Raises:
+        UsageError: there is no teacher, or it sees photographs of another size.
+    """
+    if teacher is None:
+        raise UsageError("teach_weight needs a teacher: a checkpoint of this program as text_base")
+    spec = teacher.preprocessing
+    if (spec.height, spec.width) != (preprocessing.height, preprocessing.width):
+        raise UsageError(
+            f"the teacher {teacher.name} sees {spec.height} x {spec.width} pixels, the new tower "
+            f"{preprocessing.height} x {preprocessing.width}: make them alike, or leave out teach_weight"
+        )
+    path = cache / f"taught-{teacher.fingerprint[:12]}-{len(pairs)}.npy"
+    if not path.exists():
+        encoder = load_encoder(teacher, "cpu")
+        chunks = [np.asarray(pairs.pixels[start : start + CHUNK]) for start in range(0, len(pairs), CHUNK)]
+        with ThreadPoolExecutor() as pool:
+            rows = np.concatenate(list(pool.map(encoder.encode_pixels, chunks)))
+        cache.mkdir(parents=True, exist_ok=True)
+        with path.with_suffix(".tmp").open("wb") as file:
+            np.save(file, rows)
+        path.with_suffix(".tmp").replace(path)
+    return torch.from_numpy(np.load(path))
