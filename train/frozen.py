@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,16 @@ def freeze(text_model: Any, new_layers: int) -> None:
     """Let only the last ``new_layers`` and the pooler learn."""
     for part in (text_model.embeddings, *text_model.encoder.layer[:-new_layers]):
         part.requires_grad_(False)
+
+
+def kept_rows(path: Path, compute: Callable[[], Tensor]) -> Tensor:
+    """Return the rows in the file ``path``, or compute them once and write them there, whole or not at all."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_suffix(".tmp").open("wb") as file:
+            np.save(file, compute().cpu().numpy())
+        path.with_suffix(".tmp").replace(path)
+    return torch.from_numpy(np.load(path))
 
 
 class TokenStates:

@@ -242,15 +242,11 @@ class Run:
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` needs to go on as if nothing had happened."""
-        parts = {
-            "model": self.model,
-            "average": self.average,
-            "optimizer": self.optimizer,
-            "memory": self.memory,
-        }
+        names = ("model", "average", "optimizer", "memory")
+        parts = {name: getattr(self, name).state_dict() for name in names}
         counters = {name: getattr(self, name) for name in COUNTERS}
         others = {"bias": self.bias.detach(), "recipe": json.dumps(asdict(self.recipe))}
-        return {name: part.state_dict() for name, part in parts.items()} | counters | others
+        return parts | counters | others
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state; raises UsageError where it belongs to another recipe."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from engine.checkpoint import Checkpoint, Preprocessing
 from engine.encoder import load_encoder
 from engine.errors import UsageError
+from train.frozen import kept_rows
 from train.pairs import Pairs
 
 CHUNK = 256
@@ -37,14 +38,11 @@ def taught_images(teacher: Checkpoint | None, pairs: Pairs, preprocessing: Prepr
             f"the teacher {teacher.name} sees {spec.height} x {spec.width} pixels, the new tower "
             f"{preprocessing.height} x {preprocessing.width}: make them alike, or leave out teach_weight"
         )
-    path = cache / f"taught-{teacher.fingerprint[:12]}-{len(pairs)}.npy"
-    if not path.exists():
+
+    def compute() -> Tensor:
         encoder = load_encoder(teacher, "cpu")
         chunks = [np.asarray(pairs.pixels[start : start + CHUNK]) for start in range(0, len(pairs), CHUNK)]
         with ThreadPoolExecutor() as pool:
-            rows = np.concatenate(list(pool.map(encoder.encode_pixels, chunks)))
-        cache.mkdir(parents=True, exist_ok=True)
-        with path.with_suffix(".tmp").open("wb") as file:
-            np.save(file, rows)
-        path.with_suffix(".tmp").replace(path)
-    return torch.from_numpy(np.load(path))
+            return torch.from_numpy(np.concatenate(list(pool.map(encoder.encode_pixels, chunks))))
+
+    return kept_rows(cache / f"taught-{teacher.fingerprint[:12]}-{len(pairs)}.npy", compute)

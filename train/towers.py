@@ -21,7 +21,7 @@ from engine.encoder import native_bfloat16
 from engine.token_heads import cells_of
 from train import parallel
 from train.efficientnet import MEAN, STD, hasten
-from train.frozen import TokenStates, extend, freeze, pooled
+from train.frozen import TokenStates, extend, freeze, kept_rows, pooled
 from train.lora import adapt
 from train.model import build_model
 from train.pairs import Pairs
@@ -83,12 +83,7 @@ class Towers:
             for weight in getattr(self.model, name).parameters():
                 digest.update(weight.detach().cpu().numpy().tobytes())
         path = cache / f"{digest.hexdigest()[:16]}.npy"
-        if not path.exists():
-            cache.mkdir(parents=True, exist_ok=True)
-            with path.with_suffix(".tmp").open("wb") as file:
-                np.save(file, self.embed_texts(self.model.eval(), texts).cpu().numpy())
-            path.with_suffix(".tmp").replace(path)
-        return torch.from_numpy(np.load(path)).to(self.device)
+        return kept_rows(path, lambda: self.embed_texts(self.model.eval(), texts)).to(self.device)
 
     def image_rows(self, rows: Any, photographs: Tensor) -> Tensor:
         """Return unit rows (k, d) for items ``rows``, of which ``photographs`` is what the tower is to see now.

@@ -65,7 +65,7 @@ def train(
     if parallel.rank():  # of several processes one talks
         report = _silence
     _check_folder(out, resume)
-    teacher = taught_text_tower(recipe.model)
+    teacher = taught_text_tower(recipe.model) if base is None or recipe.optimizer.teach_weight else None
     taught = None if base else teacher
     recipe = inherit(recipe, base or taught)
     spec = preprocessing_of(recipe.model, base)
