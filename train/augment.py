@@ -69,8 +69,9 @@ def augment(pixels: Tensor, variation: Variation, size: tuple[int, int] | None =
     values = pixels.permute(0, 3, 1, 2).float().contiguous()
     values = F.grid_sample(values, grid, padding_mode="border", align_corners=False)
     values = (values * gain.reshape(-1, 1, 1, 1)).clamp_(0, 255)
-    corners = (variation.covered * np.array([height, width, height, width])).astype(int)
-    for row in np.flatnonzero(corners[:, 2] > corners[:, 0]).tolist():
-        top, left, bottom, right = corners[row].tolist()
-        values[row, :, top:bottom, left:right] = float(variation.grey[row])
-    return values
+    corners = variation.covered * np.array([height, width, height, width])
+    top, left, bottom, right = torch.from_numpy(corners.astype(np.int64)).to(pixels.device).T[:, :, None]
+    rows, columns = (torch.arange(side, device=pixels.device) for side in (height, width))
+    down, across = (rows >= top) & (rows < bottom), (columns >= left) & (columns < right)
+    grey = torch.from_numpy(variation.grey).to(pixels.device)[:, None, None, None]
+    return torch.where((down[:, :, None] & across[:, None, :])[:, None], grey, values)

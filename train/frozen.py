@@ -23,8 +23,9 @@ from transformers import AutoTokenizer, BertModel
 from engine.checkpoint import Checkpoint
 from engine.errors import CheckpointError
 from train.model import start_uniform
+from train.rows import Rows
 
-CHUNK = 128
+CHUNK, GPU_CHUNK = 128, 1024
 MAX_TOKENS = 96
 """Of a text in training; longer captions are cut there."""
 LATIN = re.compile(r"(##)?[\x21-\x7e£€°]+")
@@ -103,7 +104,7 @@ class TokenStates:
                 np.memmap(path.with_suffix(".tmp"), np.float16, "w+", shape=shape),
             )
             path.with_suffix(".tmp").replace(path)
-        self.states = np.memmap(path, dtype=np.float16, mode="r", shape=shape)
+        self._states = Rows(np.memmap(path, dtype=np.float16, mode="r", shape=shape), str(text_model.device))
 
     def _compute(
         self, text_model: Any, tokenizer: Any, ids: Sequence[list[int]], new_layers: int, states: Any
@@ -112,8 +113,9 @@ class TokenStates:
         order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
         training = text_model.training
         text_model.eval()
-        for start in range(0, len(order), CHUNK):
-            rows = order[start : start + CHUNK]
+        each = CHUNK if device.type == "cpu" else GPU_CHUNK
+        for start in range(0, len(order), each):
+            rows = order[start : start + each]
             batch = tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt").to(device)
             with torch.inference_mode():
                 output = text_model(**batch, output_hidden_states=True).hidden_states[-1 - new_layers]
@@ -127,12 +129,11 @@ class TokenStates:
 
     def batch(self, rows: Any) -> tuple[Tensor, Tensor]:
         """Return the states (k, l, width) of some texts as float32, and which tokens are there, bool (k, l)."""
-        lengths = self.lengths(rows)
-        padded = np.zeros((len(rows), int(lengths.max()), self.states.shape[1]), dtype=np.float16)
-        for place, (start, length) in enumerate(zip(self.starts[rows].tolist(), lengths.tolist(), strict=True)):
-            padded[place, :length] = self.states[start : start + length]
-        there = np.arange(padded.shape[1]) < lengths[:, None]
-        return torch.from_numpy(padded).float(), torch.from_numpy(there)
+        columns = np.arange(self.lengths(rows).max())
+        there = columns < self.lengths(rows)[:, None]
+        states = self._states[np.where(there, self.starts[rows][:, None] + columns, 0)].float()
+        own = torch.from_numpy(there).to(states.device)
+        return states.masked_fill_(~own[:, :, None], 0.0), own
 
 
 def _digest(text_model: Any, new_layers: int, ids: Sequence[list[int]]) -> str:

@@ -7,6 +7,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from ingest.decode import decode
 from ingest.sources.source import Source
 from train.recipe import DataRecipe
 
+CHUNK = 1024
+"""So many photographs are decoded, on all cores, before they are written."""
 MAX_DISTINCT_VALUES = 200
 """A field with more values than this names things (ids, brands) rather than describing what is to be seen."""
 NOT_ATTRIBUTES = {"product_id", "variant", "view"}
@@ -151,14 +154,18 @@ def _cached_pixels(
     shape = (preprocessing.height, preprocessing.width, 3)
     if not good_path.exists():
         good = np.zeros(len(items), dtype=bool)
-        with path.open("wb") as file:
-            for index, item in enumerate(items):
-                try:
-                    image = decode(read(item), target=preprocessing.shorter_side)
-                except ImageError:
-                    continue
-                file.write(preprocessing.pixels(image).tobytes())
-                good[index] = True
+
+        def decoded(item: Item) -> bytes:
+            try:
+                return preprocessing.pixels(decode(read(item), target=preprocessing.shorter_side)).tobytes()
+            except ImageError:
+                return b""
+
+        with path.open("wb") as file, ThreadPoolExecutor() as pool:
+            for start in range(0, len(items), CHUNK):
+                for index, one in enumerate(pool.map(decoded, items[start : start + CHUNK]), start):
+                    file.write(one)
+                    good[index] = bool(one)
         np.save(good_path, good)
     good = np.load(good_path)
     if not good.any():

@@ -27,6 +27,7 @@ from train.loss import MAX_LOGIT_SCALE, Others, contrastive_loss, key_numbers, s
 from train.memory import Memory
 from train.pairs import Pairs
 from train.recipe import Recipe
+from train.rows import Rows
 from train.schedule import learning_rate, parameter_groups, size_at
 from train.texts import write_texts
 from train.towers import Towers
@@ -73,6 +74,7 @@ class Run:
         choices = recipe.optimizer
         self.recipe, self.towers, self.pairs = recipe, towers, pairs
         self.model, self.device = towers.model, towers.device
+        self.pixels = Rows(pairs.pixels, self.device)
         self.texts = write_texts(pairs, recipe.data, choices.seed)
         towers.prepare(pairs, self.texts.texts, choices, out / "states")
         self.bias = nn.Parameter(torch.tensor(SIGMOID_BIAS, device=self.device))
@@ -210,9 +212,8 @@ class Run:
 
     def _photographs(self, batch: _Batch, start: int, stop: int) -> Tensor:
         rows, spec = batch.rows[start:stop], self.towers.preprocessing
-        pixels = torch.from_numpy(np.asarray(self.pairs.pixels[rows])).to(self.device)
         size = size_at(self.step, self.steps, self.recipe.optimizer.coarse_share, (spec.height, spec.width))
-        return self.towers.image_rows(rows, augment(pixels, batch.variation.part(start, stop), size))
+        return self.towers.image_rows(rows, augment(self.pixels[rows], batch.variation.part(start, stop), size))
 
     def _loss(self, batch: _Batch, images: Tensor, titles: Tensor, attributes: Tensor) -> Tensor:
         choices = self.recipe.optimizer

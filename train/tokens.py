@@ -37,8 +37,7 @@ def token_batches(run: Run, size: int, steps: int) -> Iterator[TokenBatch]:
         run.use_idle_cores()
         rows = np.sort(rng.choice(captioned, min(size, len(captioned)), replace=False))
         texts, _ = run.texts.choose(rows, rng)
-        pixels = torch.from_numpy(np.asarray(pairs.pixels[rows])).to(run.device)
         with torch.no_grad():
-            cells = towers.cells(model, augment(pixels, draw_variation(len(rows), rng, run.recipe.data)))
+            cells = towers.cells(model, augment(run.pixels[rows], draw_variation(len(rows), rng, run.recipe.data)))
             states, there = towers.word_states(model, texts, run.texts.texts)
         yield TokenBatch(cells, states, there, same_key([pairs.keys[row] for row in rows.tolist()]).to(run.device))

@@ -29,7 +29,7 @@ from train.recipe import ModelRecipe, OptimizerRecipe
 from train.tokenizer import train_tokenizer
 
 OURS = "vision-text-dual-encoder"
-TEXT_CHUNK = 128
+TEXT_CHUNK, GPU_TEXT_CHUNK = 128, 512
 IMAGE_CHUNK = 256
 _SIDES = {"image": ("vision_model", "visual_projection"), "text": ("text_model", "text_projection")}
 
@@ -102,8 +102,9 @@ class Towers:
             return self.embed_texts(self.model, [texts[row] for row in rows.tolist()])
         order = np.argsort(self._states.lengths(rows), kind="stable")  # padding costs as much as text
         parts = []
-        for chunk in np.array_split(rows[order], max(1, len(rows) // TEXT_CHUNK)):
-            states, there = (part.to(self.device) for part in self._states.batch(chunk))
+        each = TEXT_CHUNK if self.device == "cpu" else GPU_TEXT_CHUNK
+        for chunk in np.array_split(rows[order], max(1, len(rows) // each)):
+            states, there = self._states.batch(chunk)
             with autocast(self.device):
                 parts.append(pooled(self.model.text_model, self._new_layers, states, there))
         with autocast(self.device):
@@ -128,8 +129,7 @@ class Towers:
     def word_states(self, model: Any, rows: Any, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return token states (k, l, width) of some prepared ``texts``, and which tokens are there, bool (k, l)."""
         if self._states is not None:
-            states, there = self._states.batch(rows)
-            return states.to(self.device), there.to(self.device)
+            return self._states.batch(rows)
         return self.states_of(model, [texts[row] for row in rows.tolist()])
 
     def states_of(self, model: Any, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -153,8 +153,9 @@ class Towers:
         """Return unit rows (n, d) for any texts."""
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         rows = []
-        for start in range(0, len(order), TEXT_CHUNK):
-            chunk = [texts[index] for index in order[start : start + TEXT_CHUNK]]
+        each = TEXT_CHUNK if self.device == "cpu" else GPU_TEXT_CHUNK
+        for start in range(0, len(order), each):
+            chunk = [texts[index] for index in order[start : start + each]]
             batch = self.tokenizer(chunk, padding=self._padding, truncation=True, return_tensors="pt").to(self.device)
             with autocast(self.device):
                 rows.append(model.get_text_features(**batch).pooler_output)
