@@ -23,7 +23,7 @@ from train.pairs import gather_pairs  # noqa: E402
 from train.run import Run  # noqa: E402
 from train.towers import open_towers, preprocessing_of  # noqa: E402
 
-RECIPES = ("small-from-scratch", "small-pretrained")
+RECIPES = ("small-from-scratch", "small-pretrained", "locked-text")
 TIMES_FASTER = 3.0
 STEPS = 8
 

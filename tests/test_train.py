@@ -592,6 +592,30 @@ def test_a_teacher_that_is_none_or_sees_another_size_is_refused(drawings: Source
         train(dataclasses.replace(tiny(teach_weight=1.0), model=larger), [drawings], tmp_path / "second", threads=1)
 
 
+def test_a_shared_space_is_cut_to_its_largest_directions_and_then_ranks_as_before(
+    drawings: Source, tmp_path: Path
+) -> None:
+    wide = 200  # the towers have 64 and 16 numbers, so that embeddings lie in 80 directions at most
+    recipe = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, dimension=wide))
+    cut = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, reduced_dimension=80))
+    folders = [train(one, [drawings], tmp_path / f"{number}", threads=1) for number, one in enumerate((recipe, cut))]
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    texts = ["red dress", "blue denim"]
+    scores = []
+    for folder in folders:
+        encoder = OnnxEncoder(Checkpoint(folder))
+        scores.append(encoder.encode_texts(texts) @ encoder.encode_pixels(pixels).T)
+    assert [Checkpoint(folder).dimension for folder in folders] == [wide, 80]
+    np.testing.assert_allclose(scores[0], scores[1], atol=2e-3)  # weights are kept as float16
+
+
+def test_a_shared_space_cannot_be_cut_to_more_than_it_has(drawings: Source, tmp_path: Path) -> None:
+    more = dataclasses.replace(TINY.model, reduced_dimension=TINY.model.dimension)
+    with pytest.raises(UsageError, match="reduced_dimension"):
+        train(dataclasses.replace(TINY, model=more), [drawings], tmp_path / "run", threads=1)
+    assert not (tmp_path / "run" / "pixels").exists()
+
+
 @pytest.mark.parametrize("loss", ["sigmoid", "raw"])
 def test_the_other_losses_train_too(drawings: Source, tmp_path: Path, loss: str) -> None:
     told: list[Progress] = []

@@ -33,7 +33,8 @@ class ModelRecipe:
     ``text_base``: a BERT-like sentence encoder (a folder or a hub name) whose layers are kept as they are, with
     ``text_layers`` new ones on top; then ``vocabulary`` is how many of its most frequent tokens are kept, and the
     other text sizes are its own. Or a checkpoint of this program, whose whole text tower is taken: for a new image
-    tower beside it. Without it, the text tower is CLIP's, from scratch. ``patches``: how many numbers a
+    tower beside it. Without it, the text tower is CLIP's, from scratch. ``reduced_dimension``: to how many numbers the
+    shared embedding is cut when the training is over (`train.reduce`), 0 for not. ``patches``: how many numbers a
     part of a photograph gets for the re-ranking, 0 for a checkpoint that does not re-rank.
     """
 
@@ -53,6 +54,7 @@ class ModelRecipe:
     vocabulary: int = 4096
     context: int = 77
     dimension: int = 256
+    reduced_dimension: int = 0
     patches: int = 0
 
 

@@ -26,6 +26,7 @@ from train.mix import best_mixture, copy_of
 from train.pairs import Pairs, gather_pairs
 from train.quantize import quantize_image_tower
 from train.recipe import Recipe, inherit
+from train.reduce import reduce_dimension
 from train.reranker import choose_weights, fit_token_heads
 from train.run import Progress, Run
 from train.teacher import taught_images
@@ -68,6 +69,11 @@ def train(
     teacher = taught_text_tower(recipe.model) if base is None or recipe.optimizer.teach_weight else None
     taught = None if base else teacher
     recipe = inherit(recipe, base or taught)
+    reduced = 0 if base else recipe.model.reduced_dimension
+    if reduced >= recipe.model.dimension:
+        raise UsageError(
+            f"reduced_dimension {reduced} is not below dimension {recipe.model.dimension}: lower it, or leave it out"
+        )
     spec = preprocessing_of(recipe.model, base)
     with _first_alone():
         learning, validation = gather_pairs(sources, recipe.data, spec, out / "pixels")
@@ -85,6 +91,10 @@ def train(
         run.restore(torch.load(out / STATE, map_location=run.device, weights_only=True))
     marks = _epochs(run, validation, out, report)
     merge(run.average.module)
+    if reduced:
+        reduce_dimension(run.average.module, towers, learning, reduced)
+        marks = run.examine(validation)
+        report(Progress(run.epoch, run.step, run.steps, math.nan, run.temperature, 0.0, marks))
     if before is not None:
         alpha = best_mixture(run.average.module, before, lambda: run.examine(validation)[JUDGE])
         marks = run.examine(validation) | {"wise_ft_alpha": alpha}
