@@ -91,13 +91,13 @@ def train(
         run.restore(torch.load(out / STATE, map_location=run.device, weights_only=True))
     marks = _epochs(run, validation, out, report)
     merge(run.average.module)
-    if reduced:
-        reduce_dimension(run.average.module, towers, learning, reduced)
-        marks = run.examine(validation)
-        report(Progress(run.epoch, run.step, run.steps, math.nan, run.temperature, 0.0, marks))
     if before is not None:
         alpha = best_mixture(run.average.module, before, lambda: run.examine(validation)[JUDGE])
         marks = run.examine(validation) | {"wise_ft_alpha": alpha}
+        report(Progress(run.epoch, run.step, run.steps, math.nan, run.temperature, 0.0, marks))
+    if reduced:
+        reduce_dimension(run.average.module, towers, learning, reduced)
+        marks = run.examine(validation)
         report(Progress(run.epoch, run.step, run.steps, math.nan, run.temperature, 0.0, marks))
     folder = out / "checkpoint"
     with _first_alone():  # who says where the checkpoint is, says so when it is there
