@@ -596,7 +596,7 @@ def test_a_shared_space_is_cut_to_its_largest_directions_and_then_ranks_as_befor
     drawings: Source, tmp_path: Path
 ) -> None:
     wide = 200  # the towers have 64 and 16 numbers, so that embeddings lie in 80 directions at most
-    recipe = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, dimension=wide))
+    recipe = dataclasses.replace(tiny(epochs=1), model=dataclasses.replace(TINY.model, dimension=wide))
     cut = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, reduced_dimension=80))
     folders = [train(one, [drawings], tmp_path / f"{number}", threads=1) for number, one in enumerate((recipe, cut))]
     pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
