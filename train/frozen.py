@@ -25,7 +25,7 @@ from engine.errors import CheckpointError
 from train.model import start_uniform
 from train.rows import Rows
 
-CHUNK, GPU_CHUNK = 128, 1024
+CHUNK, GPU_CHUNK = 128, 512
 MAX_TOKENS = 96
 """Of a text in training; longer captions are cut there."""
 LATIN = re.compile(r"(##)?[\x21-\x7e£€°]+")
@@ -72,6 +72,11 @@ def freeze(text_model: Any, new_layers: int) -> None:
         part.requires_grad_(False)
 
 
+def texts_at_once(device: str) -> int:
+    """Return how many texts of like length are embedded together: on a CPU padding costs as much as text."""
+    return CHUNK if device == "cpu" else GPU_CHUNK
+
+
 def kept_rows(path: Path, compute: Callable[[], Tensor]) -> Tensor:
     """Return the rows in the file ``path``, or compute them once and write them there, whole or not at all."""
     if not path.exists():
@@ -113,7 +118,7 @@ class TokenStates:
         order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
         training = text_model.training
         text_model.eval()
-        each = CHUNK if device.type == "cpu" else GPU_CHUNK
+        each = texts_at_once(str(device))
         for start in range(0, len(order), each):
             rows = order[start : start + each]
             batch = tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt").to(device)

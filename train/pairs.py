@@ -56,6 +56,10 @@ class Pairs:
             for item, has in zip(self.items, self.attributes, strict=True)
         ]
 
+    def sample(self, count: int) -> npt.NDArray[np.int64]:
+        """Return the numbers of at most ``count`` items, evenly spread."""
+        return np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64)
+
     def corpus(self) -> Iterator[str]:
         """Yield all captions and attribute values, for a tokenizer to learn from."""
         for item in self.items:

@@ -57,7 +57,7 @@ def _recall(checkpoint: Checkpoint, pairs: Pairs, texts: Any) -> float:
 def _write_quantized(whole: bytes, learning: Pairs, path: Path) -> None:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    rows = np.linspace(0, len(learning) - 1, min(CALIBRATION, len(learning))).astype(int)
+    rows = learning.sample(CALIBRATION)
     batches: Iterator[dict[str, Any]] = iter(
         [{"pixels": np.asarray(learning.pixels[part])} for part in np.array_split(rows, max(1, len(rows) // 32))]
     )

@@ -25,7 +25,7 @@ def reduce_dimension(model: Any, towers: Towers, pairs: Pairs, dimension: int) -
 
     Both kinds count alike. Directions are taken from the origin, not from the mean, as cosines are.
     """
-    rows = np.linspace(0, len(pairs) - 1, min(SAMPLE, len(pairs))).astype(int)
+    rows = pairs.sample(SAMPLE)
     captions = pairs.first_captions()
     with torch.inference_mode():
         images = towers.embed_images(model.eval(), np.asarray(pairs.pixels[rows]))

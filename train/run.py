@@ -279,8 +279,8 @@ def marks_of(pairs: Pairs, images: Any, texts: Any) -> dict[str, float]:
 
 def relevant_of(pairs: Pairs) -> list[npt.NDArray[np.int64]]:
     """Return, for each item's caption, the rows of the items that it describes equally well."""
-    numbers = {key: number for number, key in enumerate(dict.fromkeys(pairs.keys))}
-    members: list[list[int]] = [[] for _ in numbers]
-    for row, key in enumerate(pairs.keys):
-        members[numbers[key]].append(row)
-    return [np.array(members[numbers[key]]) for key in pairs.keys]
+    numbers = key_numbers(pairs.keys).tolist()
+    members: list[list[int]] = [[] for _ in set(numbers)]
+    for row, number in enumerate(numbers):
+        members[number].append(row)
+    return [np.array(members[number]) for number in numbers]

@@ -21,7 +21,7 @@ from engine.encoder import native_bfloat16
 from engine.token_heads import cells_of
 from train import parallel
 from train.efficientnet import MEAN, STD, hasten
-from train.frozen import TokenStates, extend, freeze, kept_rows, pooled
+from train.frozen import TokenStates, extend, freeze, kept_rows, pooled, texts_at_once
 from train.lora import adapt
 from train.model import build_model
 from train.pairs import Pairs
@@ -29,7 +29,6 @@ from train.recipe import ModelRecipe, OptimizerRecipe
 from train.tokenizer import train_tokenizer
 
 OURS = "vision-text-dual-encoder"
-TEXT_CHUNK, GPU_TEXT_CHUNK = 128, 512
 IMAGE_CHUNK = 256
 _SIDES = {"image": ("vision_model", "visual_projection"), "text": ("text_model", "text_projection")}
 
@@ -102,7 +101,7 @@ class Towers:
             return self.embed_texts(self.model, [texts[row] for row in rows.tolist()])
         order = np.argsort(self._states.lengths(rows), kind="stable")  # padding costs as much as text
         parts = []
-        each = TEXT_CHUNK if self.device == "cpu" else GPU_TEXT_CHUNK
+        each = texts_at_once(self.device)
         for chunk in np.array_split(rows[order], max(1, len(rows) // each)):
             states, there = self._states.batch(chunk)
             with autocast(self.device):
@@ -153,7 +152,7 @@ class Towers:
         """Return unit rows (n, d) for any texts."""
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         rows = []
-        each = TEXT_CHUNK if self.device == "cpu" else GPU_TEXT_CHUNK
+        each = texts_at_once(self.device)
         for start in range(0, len(order), each):
             chunk = [texts[index] for index in order[start : start + each]]
             batch = self.tokenizer(chunk, padding=self._padding, truncation=True, return_tensors="pt").to(self.device)

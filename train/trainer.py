@@ -94,11 +94,11 @@ def train(
     if before is not None:
         alpha = best_mixture(run.average.module, before, lambda: run.examine(validation)[JUDGE])
         marks = run.examine(validation) | {"wise_ft_alpha": alpha}
-        report(Progress(run.epoch, run.step, run.steps, math.nan, run.temperature, 0.0, marks))
+        report(_examined(run, marks))
     if reduced:
         reduce_dimension(run.average.module, towers, learning, reduced)
         marks = run.examine(validation)
-        report(Progress(run.epoch, run.step, run.steps, math.nan, run.temperature, 0.0, marks))
+        report(_examined(run, marks))
     folder = out / "checkpoint"
     with _first_alone():  # who says where the checkpoint is, says so when it is there
         if parallel.rank() == 0:
@@ -108,6 +108,11 @@ def train(
             draw_curves(out / LOG, out / "curves.png")
     parallel.leave()
     return folder
+
+
+def _examined(run: Run, marks: dict[str, float]) -> Progress:
+    """Return what a run says of itself when it has been examined: no step's loss, but marks."""
+    return Progress(run.epoch, run.step, run.steps, math.nan, run.temperature, 0.0, marks)
 
 
 def _silence(progress: Progress) -> None:
@@ -166,7 +171,7 @@ def _epochs(run: Run, validation: Pairs, out: Path, report: Report) -> dict[str,
             for progress in run.one_epoch():
                 tell(progress)
             marks = run.examine(validation)
-            tell(Progress(run.epoch, run.step, run.steps, math.nan, run.temperature, 0.0, marks))
+            tell(_examined(run, marks))
             if run.is_best(marks.get(JUDGE, 0.0)) and choices.patience and first:
                 _save(run.average.module.state_dict(), out / BEST)
             if first:
