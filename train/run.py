@@ -213,7 +213,8 @@ class Run:
     def _photographs(self, batch: _Batch, start: int, stop: int) -> Tensor:
         rows, spec = batch.rows[start:stop], self.towers.preprocessing
         size = size_at(self.step, self.steps, self.recipe.optimizer.coarse_share, (spec.height, spec.width))
-        return self.towers.image_rows(rows, augment(self.pixels[rows], batch.variation.part(start, stop), size))
+        part = batch.variation.part(start, stop)
+        return self.towers.image_rows(rows, lambda: augment(self.pixels[rows], part, size))
 
     def _loss(self, batch: _Batch, images: Tensor, titles: Tensor, attributes: Tensor) -> Tensor:
         choices = self.recipe.optimizer

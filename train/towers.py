@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -84,14 +84,14 @@ class Towers:
         path = cache / f"{digest.hexdigest()[:16]}.npy"
         return kept_rows(path, lambda: self.embed_texts(self.model.eval(), texts)).to(self.device)
 
-    def image_rows(self, rows: Any, photographs: Tensor) -> Tensor:
-        """Return unit rows (k, d) for items ``rows``, of which ``photographs`` is what the tower is to see now.
+    def image_rows(self, rows: Any, photographs: Callable[[], Tensor]) -> Tensor:
+        """Return unit rows (k, d) for items ``rows``, of which ``photographs`` makes what the tower is to see now.
 
-        ``photographs``: float32 (k, 3, height, width) in [0, 255].
+        ``photographs``: returns float32 (k, 3, height, width) in [0, 255]; a frozen tower does not ask for them.
         """
         if self._images is not None:
             return self._images[torch.from_numpy(rows).to(self.device)].clone()
-        return self._image_rows(self.model, photographs)
+        return self._image_rows(self.model, photographs())
 
     def text_rows(self, rows: Any, texts: Sequence[str]) -> Tensor:
         """Return unit rows (k, d) for ``rows`` of the prepared ``texts``."""
