@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 BENCH = Path(__file__).parent.parent / "bench"
 
@@ -74,6 +75,19 @@ def test_a_benchmark_that_breaks_is_a_failed_row_with_its_last_words(tmp_path: P
     done = run("run.py", *arguments)
     assert done.returncode == 1
     assert "could not be measured" in (tmp_path / "b.md").read_text(encoding="utf-8")
+
+
+def test_shoppers_words_are_counted_apart_by_whether_the_shipped_synonyms_teach_them(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for number in range(12):
+        Image.new("RGB", (60, 80), (20 * number, 90, 90)).save(tmp_path / "images" / f"{number}.jpg")
+    lines = "\n".join(f"{number}.jpg,title {number},Sweaters" for number in range(12))
+    (tmp_path / "table.csv").write_text(f"image,title,article_type\n{lines}\n", encoding="utf-8")
+    done = run("shoppers_words.py", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1.0  jumper: Sweaters" in done.stdout
+    assert "queries in the shipped synonyms: " in done.stdout
+    assert "queries in no synonym: " in done.stdout
 
 
 def test_generated_requests_find_no_answer_that_the_api_does_not_describe() -> None:

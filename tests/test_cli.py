@@ -310,6 +310,10 @@ def test_any_clip_folder_fills_and_answers_a_collection_of_its_own(home: Path) -
         (("train", "small-from-scratch", "--data", "look-book", "--out", "table.csv"), 1, "table.csv"),
         (("train", "empty", "--data", "look-book"), 2, "no recipe"),
         (("train", "no-recipe", "--data", "look-book"), 2, "small-from-scratch"),
+        (("teach", "nowhere.txt", "--data", "look-book"), 2, "nowhere.txt"),
+        (("teach", "texts/a.txt", "--data", "look-book"), 2, "line 1, 'no image'"),
+        (("teach", "--data", "nowhere"), 3, "nowhere"),
+        (("teach", "--data", "look-book", "--base", "empty"), 4, "config.json"),
         (("sample", "texts"), 2, "texts"),
     ],
 )

@@ -1,6 +1,6 @@
 """A pretrained sentence encoder as the text tower: its layers frozen, new ones on top, trained.
 
-Photographs of one shop know few words; an encoder that read a billion sentences knows that a jumper is a sweater.
+Photographs of one shop know few words; an encoder that read a billion sentences knows many more, and which are alike.
 Frozen layers give the same numbers in every epoch, so each text passes through them once (locked-image tuning, Zhai et
 al. 2022, with the text side locked instead), and a step costs hardly more than its photographs.
 """

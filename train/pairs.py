@@ -139,12 +139,19 @@ def build_pairs(
         SourceError: not one photograph could be decoded.
     """
     usable, pixels = _cached_pixels(items, read, preprocessing, cache)
-    own = [frozenset(_attribute_fields(fields(item))) for item in usable]
-    attributes, words = _attributes(usable, sorted(frozenset().union(*own)))
+    return describe(usable, pixels, fields)
+
+
+def describe(
+    items: Sequence[Item], pixels: npt.NDArray[np.uint8], fields: Callable[[Item], dict[str, FieldKind]]
+) -> Pairs:
+    """Gather what describes ``items``, whose photographs are ``pixels``."""
+    own = [frozenset(_attribute_fields(fields(item))) for item in items]
+    attributes, words = _attributes(items, sorted(frozenset().union(*own)))
     numbers = {names: number for number, names in enumerate(dict.fromkeys(own))}
     domains = np.array([numbers[names] for names in own], dtype=np.int64)
-    keys = [_key(item, has) for item, has in zip(usable, attributes, strict=True)]
-    return Pairs(usable, pixels, attributes, words, keys, domains)
+    keys = [_key(item, has) for item, has in zip(items, attributes, strict=True)]
+    return Pairs(items, pixels, attributes, words, keys, domains)
 
 
 def _cached_pixels(

@@ -76,7 +76,7 @@ class Run:
         self.model, self.device = towers.model, towers.device
         self.pixels = Rows(pairs.pixels, self.device)
         self.texts = write_texts(pairs, recipe.data, choices.seed)
-        towers.prepare(pairs, self.texts.texts, choices, out / "states")
+        towers.prepare(pairs.pixels, self.texts.texts, choices, out / "states")
         self.bias = nn.Parameter(torch.tensor(SIGMOID_BIAS, device=self.device))
         averaging = get_ema_multi_avg_fn(choices.ema_decay)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(self.model, multi_avg_fn=averaging, use_buffers=True)

@@ -54,7 +54,7 @@ class Towers:
         mean, std = torch.tensor(preprocessing.mean) * 255, torch.tensor(preprocessing.std) * 255
         self._mean, self._std = mean.to(device).reshape(3, 1, 1), std.to(device).reshape(3, 1, 1)
 
-    def prepare(self, pairs: Pairs, texts: Sequence[str], choices: OptimizerRecipe, cache: Path) -> None:
+    def prepare(self, pixels: Any, texts: Sequence[str], choices: OptimizerRecipe, cache: Path) -> None:
         """Freeze what is to keep its weights, and compute once what it makes of every text or photograph."""
         frozen = choices.freeze
         if choices.lora_rank:
@@ -67,7 +67,7 @@ class Towers:
                 getattr(self.model, name).requires_grad_(False)
         if frozen == "image":
             with torch.inference_mode():
-                self._images = self.embed_images(self.model.eval(), pairs.pixels)
+                self._images = self.embed_images(self.model.eval(), pixels)
         elif frozen == "text":
             with torch.inference_mode():
                 self._texts = self._kept_texts(texts, cache)
@@ -183,13 +183,11 @@ def open_towers(
 
     ``taught``: a checkpoint of this program, whose text tower is taken as it is.
     """
+    if base is not None:
+        return towers_of(base, device)
     disable_progress_bar()  # type: ignore[no-untyped-call]  # of reading and writing weights: ours says more
     new_layers = 0
-    if base is not None:
-        new_layers = base.new_text_layers
-        tokenizer = AutoTokenizer.from_pretrained(base.folder, local_files_only=True)
-        model = AutoModel.from_pretrained(base.folder, dtype=torch.float32, local_files_only=True)
-    elif taught is not None:
+    if taught is not None:
         new_layers = taught.new_text_layers
         tokenizer = AutoTokenizer.from_pretrained(taught.folder, local_files_only=True)
         teacher = AutoModel.from_pretrained(taught.folder, dtype=torch.float32, local_files_only=True)
@@ -206,6 +204,15 @@ def open_towers(
         model = build_model(recipe, tokenizer)
     hasten(model)
     return Towers(model, tokenizer, preprocessing, new_layers, device)
+
+
+def towers_of(base: Checkpoint, device: str) -> Towers:
+    """Return the towers of a checkpoint."""
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    tokenizer = AutoTokenizer.from_pretrained(base.folder, local_files_only=True)
+    model = AutoModel.from_pretrained(base.folder, dtype=torch.float32, local_files_only=True)
+    hasten(model)
+    return Towers(model, tokenizer, base.preprocessing, base.new_text_layers, device)
 
 
 def taught_text_tower(recipe: ModelRecipe) -> Checkpoint | None:

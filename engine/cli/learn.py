@@ -1,4 +1,4 @@
-"""`engine train` makes a checkpoint; `engine sample` draws the sample data set."""
+"""`engine train` makes a checkpoint, `engine teach` gives it words; `engine sample` draws the sample data set."""
 
 from __future__ import annotations
 
@@ -71,6 +71,48 @@ def train_command(
             device=device or "auto",
             report=report,
         )
+    print(folder)
+
+
+def teach_command(
+    data: Annotated[list[Path], typer.Option("--data", help="Photographs with captions, as for train; repeatable.")],
+    synonyms: Annotated[
+        str, typer.Argument(help="A file of synonyms in Solr's format, or `shipped`, the one that comes along.")
+    ] = "shipped",
+    base: Annotated[str | None, typer.Option("--base", help="What is to learn them, if not the bundled one.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the run; the checkpoint lies in it.")] = Path("run"),
+    epochs: Annotated[int, typer.Option(min=1, help="How often all is repeated.")] = 10,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
+    device: DeviceOption = None,
+) -> None:
+    """Teach a checkpoint what shoppers call things: synonyms, without a photograph being looked at."""
+    from engine.checkpoint import DEFAULT_MODEL, find_checkpoint
+    from ingest.sources.detect import open_source
+    from train.synonyms import load_synonyms
+    from train.words import Taught, teach_words
+
+    def report(taught: Taught) -> None:
+        print(
+            f"epoch {taught.epoch} of {epochs}: mean cosine of what is said to what is meant "
+            f"{taught.understood:.3f}, of other texts to where they were {taught.kept:.3f}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    words, sources = load_synonyms(synonyms), [open_source(path) for path in data]
+    for source in sources:
+        print(f"data: {source.description}", file=sys.stderr)
+    print(f"synonyms: {len(words.meanings)} phrases", file=sys.stderr)
+    folder = teach_words(
+        find_checkpoint(base or DEFAULT_MODEL),
+        words,
+        sources,
+        out,
+        epochs=epochs,
+        threads=threads,
+        device=device or "auto",
+        report=report,
+    )
     print(folder)
 
 

@@ -1,0 +1,65 @@
+"""Words that shoppers use and titles do not: what share of the first 10 photographs are of the right article type.
+
+    python bench/shoppers_words.py CATALOGUE [--model CHECKPOINT]
+
+The queries of words.txt, asked of the whole catalogue. Those that the shipped synonyms teach are counted apart from
+the others: only these tell what a checkpoint knows by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+import numpy as np
+from embedding import embed_photographs
+
+from engine.checkpoint import DEFAULT_MODEL, find_checkpoint
+from engine.encoder import load_encoder
+from engine.records import Item
+from eval.bounds import bootstrap_interval
+from eval.exact import exact_search
+from ingest.sources.detect import open_source
+from train.synonyms import SHIPPED
+
+FIRST = 10
+WORDS = Path(__file__).with_name("words.txt")
+
+
+def main() -> None:
+    """Embed, ask, print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", default=DEFAULT_MODEL)
+    options = parser.parse_args()
+    source, encoder = open_source(options.folder), load_encoder(find_checkpoint(options.model), "cpu")
+    items = [item for item in source.items() if isinstance(item, Item)]
+    vectors, _ = embed_photographs(encoder, source, items)
+    types = np.array([str(item.payload.get("article_type", "")) for item in items])
+    asked = questions(WORDS)
+    found = exact_search(encoder.encode_texts(list(asked)), vectors, top=FIRST)
+    marks = np.array([np.isin(types[top], right).mean() for top, right in zip(found.top, asked.values(), strict=True)])
+    for word, mark, top in sorted(zip(asked, marks, found.top, strict=True), key=lambda row: float(row[1])):
+        print(f"{mark:.1f}  {word}: {', '.join(dict.fromkeys(types[top]))}")
+    known = np.isin(list(asked), list(taught(SHIPPED)))
+    for name, part in (("in the shipped synonyms", marks[known]), ("in no synonym", marks[~known])):
+        low, high = bootstrap_interval(part)
+        print(f"{len(part)} queries {name}: {part.mean():.3f} (95 % {low:.3f} to {high:.3f})")
+
+
+def questions(path: Path) -> dict[str, list[str]]:
+    """Return each query of a file with the article types that answer it."""
+    lines = (line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#"))
+    pairs = (line.split("=") for line in lines)
+    return {query.strip(): [one.strip() for one in right.split("|")] for query, right in pairs}
+
+
+def taught(path: Path) -> set[str]:
+    """Return every phrase of a file of synonyms."""
+    lines = (line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))
+    return {phrase.strip() for line in lines for phrase in re.split("=>|,", line) if phrase.strip()}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""What shoppers call things that shops call otherwise: titles say sweater, queries jumper.
+
+The file is in the format of Solr's and Elasticsearch's synonym files, which search teams have already.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+
+from engine.errors import UsageError
+
+SHIPPED = Path(__file__).with_name("synonyms.txt")
+_PLURAL = re.compile(r"(?<=[sxh])es$|(?<=[^s])s$")
+
+
+class Synonyms:
+    """What is said and what is meant by it; ``a, b``: each means both; ``a, b => c, d``: a or b means c or d.
+
+    ``meanings``: for each phrase that shoppers say, all that is meant by it.
+    """
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        """Read the lines; empty ones and those that begin with # say nothing.
+
+        Raises:
+            UsageError: a line has but one phrase, or an arrow with nothing on one side.
+        """
+        self.meanings: dict[str, list[str]] = {}
+        self._said: dict[tuple[str, ...], list[str]] = {}
+        for number, line in enumerate(lines, start=1):
+            if not line.strip() or line.lstrip().startswith("#"):
+                continue
+            left, arrow, right = (part.strip() for part in line.partition("=>"))
+            said, meant = _phrases(left), _phrases(right if arrow else left)
+            if not said or not meant or (not arrow and len(said) < 2):
+                raise UsageError(f"line {number}, {line.strip()!r}: write `a, b` or `a, b => c`")
+            for one, other in product(said, meant):
+                if one == other or _stems(one) != _stems(other):
+                    self.meanings.setdefault(one, []).append(other)
+                if _stems(one) != _stems(other):
+                    self._said.setdefault(_stems(other), []).append(one)
+        self._longest = max(map(len, self._said), default=0)
+
+    def said_otherwise(self, text: str) -> Iterator[tuple[str, str]]:
+        """Yield every way to say ``text`` with one of its phrases replaced: the new phrase, and the whole.
+
+        Of phrases within phrases the longest counts.
+        """
+        words, stems = text.split(), _stems(text)
+        start = 0
+        while start < len(words):
+            sizes = range(min(self._longest, len(words) - start), 0, -1)
+            size = next((size for size in sizes if stems[start : start + size] in self._said), 0)
+            for said in self._said[stems[start : start + size]] if size else ():
+                yield said, " ".join([*words[:start], said, *words[start + size :]])
+            start += size or 1
+
+
+def load_synonyms(name: str) -> Synonyms:
+    """Read a file of synonyms; ``shipped`` is the one that this program brings along.
+
+    Raises:
+        UsageError: it cannot be read, or a line of it is none.
+    """
+    path = SHIPPED if name == "shipped" else Path(name)
+    try:
+        return Synonyms(path.read_text(encoding="utf-8").splitlines())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the synonyms {path} cannot be read: {error}") from error
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _phrases(text: str) -> list[str]:
+    return [" ".join(phrase.split()) for phrase in text.split(",") if phrase.strip()]
+
+
+def _stems(text: str) -> tuple[str, ...]:
+    """Return the words of a text without punctuation at their ends, case and plural."""
+    return tuple(_PLURAL.sub("", word.strip(".,;:!?()'\"").casefold()) for word in text.split())

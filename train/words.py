@@ -1,0 +1,188 @@
+"""TEACH: synonyms + texts --teach_words--> checkpoint, whose text tower understands words that no caption has.
+
+A text said otherwise is to be embedded where the text itself is (red jumper where red sweater is), and every other
+text where it was. So no photograph is needed, and the image tower stays as it is. A teacher that is the learner's own
+earlier self: self-distillation, with the other wording for the variation (compare Reimers and Gurevych 2020, who teach
+translations so).
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engine.checkpoint import Checkpoint
+from engine.encoder import pick_device
+from engine.errors import SourceError, UsageError
+from engine.records import FieldKind, Item
+from eval.split import split, split_of
+from ingest.sources.source import Source
+from train.export import export_checkpoint, note
+from train.pairs import describe
+from train.recipe import OptimizerRecipe, Recipe
+from train.schedule import learning_rate, parameter_groups
+from train.synonyms import Synonyms
+from train.towers import Towers, towers_of
+
+CONTEXTS, KEPT = 24, 5
+"""In so many texts of the sources each phrase is shown; and so many texts are to be kept for each of those."""
+ALONE = ("{}", "a {}", "new {}", "{} men", "{} women", "men's {}", "women's {}", "black {}", "blue {}", "{} for kids")
+"""Nearly alone, each phrase is shown so."""
+BATCH, EPOCHS, WARMUP = 256, 10, 0.05
+CHECKED = 1000
+"""So many texts are looked at after an epoch."""
+NEW_LAYER_RATE, RATE = 5e-4, 2e-5
+"""For new layers over a frozen sentence encoder, and for a text tower that learns as a whole."""
+TEXT_SIDE = ("text_model", "text_projection")
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """``said``: n texts; ``meant``: for each the texts whose mean embedding it is to have."""
+
+    said: Sequence[str]
+    meant: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Taught:
+    """After an epoch: mean cosines of what is said to what is meant, and of other texts to where they were."""
+
+    epoch: int
+    understood: float
+    kept: float
+
+
+def teach_words(
+    base: Checkpoint,
+    synonyms: Synonyms,
+    sources: Sequence[Source],
+    out: Path,
+    *,
+    epochs: int = EPOCHS,
+    threads: int = 1,
+    device: str = "auto",
+    seed: int = 7,
+    report: Callable[[Taught], None] = lambda taught: None,
+) -> Path:
+    """Teach the text tower of ``base`` what shoppers say, by the texts of ``sources``; return ``out``/checkpoint.
+
+    Only what ``base`` was trained with is read of the sources: what is held out stays so.
+
+    Raises:
+        SourceError: the sources say nothing.
+        UsageError: ``base`` re-ranks, and its words would no longer fit its heads; or ``out`` is in use.
+    """
+    if base.token_heads:
+        raise UsageError(f"{base.folder} has heads for re-ranking: teach the checkpoint that it was made from")
+    if (out / "checkpoint").exists():
+        raise UsageError(f"{out / 'checkpoint'} exists already: give another --out")
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    towers = towers_of(base, pick_device(torch, device))
+    rng = random.Random(seed)
+    texts = known_texts(sources, base, rng)
+    if len(texts) < 2:
+        raise SourceError("the photographs have no captions and no attributes to learn from: give other --data")
+    count = min(CHECKED, len(texts) // 2)
+    checked, texts = texts[:count], texts[count:]
+    lesson = make_lesson(synonyms, texts, rng)
+    with torch.inference_mode():
+        towers.model.eval()
+        goals, before = _goals(towers, lesson), towers.embed_texts(towers.model, checked)
+    towers.prepare(None, lesson.said, OptimizerRecipe(), out / "states")
+    others = [row for row, (one, meant) in enumerate(zip(lesson.said, lesson.meant, strict=True)) if meant != (one,)]
+    asked = np.array(rng.sample(others, min(CHECKED, len(others))))
+    goals = goals.clone()  # one that gradients may pass by
+    for epoch in _learn(towers, lesson, goals, epochs, np.random.default_rng(seed)):
+        with torch.inference_mode():
+            towers.model.eval()
+            understood = (towers.text_rows(asked, lesson.said) * goals[asked]).sum(dim=1).mean()
+            kept = (towers.embed_texts(towers.model, checked) * before).sum(dim=1).mean()
+            report(Taught(epoch, float(understood), float(kept)))
+    return _export(towers, base, synonyms, out / "checkpoint")
+
+
+def known_texts(sources: Sequence[Source], base: Checkpoint, rng: random.Random) -> list[str]:
+    """Return captions and attributes of the part of ``sources`` that ``base`` was trained with, mixed, each once."""
+    share, seed = split_of(base)
+    items: list[Item] = []
+    fields: dict[str, dict[str, FieldKind]] = {}
+    for source in sources:
+        found = list(split((item for item in source.items() if isinstance(item, Item)), "train", seed, share))
+        fields |= dict.fromkeys((item.uri for item in found), source.fields())
+        items += found
+    pairs = describe(items, np.zeros((len(items), 0, 0, 3), dtype=np.uint8), lambda item: fields[item.uri])
+    texts = [pairs.title(row, rng, 0.0) for row in range(len(pairs))]
+    texts += [pairs.attribute_text(pairs.some_attributes(row, rng)) for row in range(len(pairs))]
+    texts = list(dict.fromkeys(texts))
+    rng.shuffle(texts)
+    return texts
+
+
+def make_lesson(synonyms: Synonyms, texts: Sequence[str], rng: random.Random) -> Lesson:
+    """Write down what is to be learnt: every phrase, alone and in some of ``texts``; and what is to be kept."""
+    contexts: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+    for text in texts:
+        for phrase, other in synonyms.said_otherwise(text):
+            if len(contexts[phrase]) < CONTEXTS:
+                contexts[phrase].append((other, text))
+    pairs: dict[str, tuple[str, ...]] = {}
+    for phrase, meant in synonyms.meanings.items():
+        pairs |= {other: (text,) for other, text in contexts[phrase]}
+        pairs |= {one: (one,) for one in meant}
+    for phrase, meant in synonyms.meanings.items():  # last: a phrase may be what is meant by another
+        pairs |= {alone.format(phrase): tuple(map(alone.format, meant)) for alone in ALONE}
+    kept = [text for text in texts if text not in pairs][: KEPT * len(pairs)]
+    pairs |= {text: (text,) for text in kept}
+    return Lesson(list(pairs), list(pairs.values()))
+
+
+def _goals(towers: Towers, lesson: Lesson) -> Tensor:
+    """Return unit rows (n, d): where each text of the lesson is to be."""
+    rows = {text: row for row, text in enumerate(dict.fromkeys(text for meant in lesson.meant for text in meant))}
+    found = towers.embed_texts(towers.model, list(rows))
+    means = [found[[rows[text] for text in meant]].mean(dim=0) for meant in lesson.meant]
+    return F.normalize(torch.stack(means), dim=-1)
+
+
+def _learn(towers: Towers, lesson: Lesson, goals: Tensor, epochs: int, rng: np.random.Generator) -> Iterator[int]:
+    """Train the text side; yield the number of every epoch that has ended."""
+    for name, parameter in towers.model.named_parameters():
+        parameter.requires_grad_(parameter.requires_grad and name.startswith(TEXT_SIDE))
+    optimizer = torch.optim.AdamW(parameter_groups(towers.model, 0.1, 1.0), betas=(0.9, 0.98))
+    learning = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    peak = NEW_LAYER_RATE if towers.word_layer < -1 else RATE
+    batches = -(-len(lesson.said) // BATCH)
+    for epoch in range(epochs):
+        towers.model.train()
+        for number, rows in enumerate(np.array_split(rng.permutation(len(lesson.said)), batches)):
+            for group in optimizer.param_groups:
+                rate = learning_rate(epoch * batches + number, epochs * batches, peak, WARMUP)
+                group["lr"] = rate * group["scale"]
+            embedded = towers.text_rows(rows, lesson.said)
+            loss = 1 - (embedded * goals[torch.from_numpy(rows).to(goals.device)]).sum(dim=1).mean()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(learning, 1.0)
+            optimizer.step()
+        yield epoch + 1
+
+
+def _export(towers: Towers, base: Checkpoint, synonyms: Synonyms, folder: Path) -> Path:
+    """Write the checkpoint; what is known of the base's training is known of it too."""
+    export_checkpoint(towers.model, towers.tokenizer, towers.preprocessing, Recipe("teach"), {}, folder, base)
+    (folder / "training.json").unlink()
+    if (base.folder / "training.json").exists():
+        shutil.copyfile(base.folder / "training.json", folder / "training.json")
+    note(folder, {"taught": {"base": base.fingerprint, "phrases": len(synonyms.meanings)}})
+    return folder
