@@ -19,6 +19,7 @@ from train.onnx_towers import export_towers
 from train.recipe import Recipe
 
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+NOTES = "training.json"
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ def export_checkpoint(
     _write_processor(preprocessing, folder, base)
     _write_sentence_transformers(folder)
     note(folder, {"recipe": dataclasses.asdict(recipe), "validation": metrics})
-    if base is not None and (base.folder / "training.json").exists():
-        note(folder, {"base": json.loads((base.folder / "training.json").read_text(encoding="utf-8"))})
+    if base is not None and (known := noted(base.folder)):
+        note(folder, {"base": known})
     if reranking is not None:
         _write_reranking(reranking, folder)
     export_towers(model, preprocessing, folder, reranking.heads if reranking else None)
@@ -69,9 +70,14 @@ def export_checkpoint(
 
 def note(folder: Path, facts: dict[str, Any]) -> None:
     """Add facts about the training to the checkpoint's `training.json`."""
-    path = folder / "training.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    _write_json(path, known | facts)
+    _write_json(folder / NOTES, noted(folder) | facts)
+
+
+def noted(folder: Path) -> dict[str, Any]:
+    """Return what is known about the training of the checkpoint in ``folder``: nothing, if it is from elsewhere."""
+    path = folder / NOTES
+    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return facts
 
 
 def _write_weights(model: Any, folder: Path) -> None:

@@ -9,7 +9,6 @@ translations so).
 from __future__ import annotations
 
 import random
-import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,8 @@ from engine.errors import SourceError, UsageError
 from engine.records import FieldKind, Item
 from eval.split import split, split_of
 from ingest.sources.source import Source
-from train.export import export_checkpoint, note
+from train.cores import Cores
+from train.export import NOTES, export_checkpoint, note, noted
 from train.pairs import describe
 from train.recipe import OptimizerRecipe, Recipe
 from train.schedule import learning_rate, parameter_groups
@@ -69,14 +69,15 @@ def teach_words(
     out: Path,
     *,
     epochs: int = EPOCHS,
-    threads: int = 1,
+    threads: int | None = None,
     device: str = "auto",
     seed: int = 7,
     report: Callable[[Taught], None] = lambda taught: None,
 ) -> Path:
     """Teach the text tower of ``base`` what shoppers say, by the texts of ``sources``; return ``out``/checkpoint.
 
-    Only what ``base`` was trained with is read of the sources: what is held out stays so.
+    Only what ``base`` was trained with is read of the sources: what is held out stays so. Without ``threads``, an
+    epoch takes as many cores as are idle when it begins.
 
     Raises:
         SourceError: the sources say nothing.
@@ -86,7 +87,8 @@ def teach_words(
         raise UsageError(f"{base.folder} has heads for re-ranking: teach the checkpoint that it was made from")
     if (out / "checkpoint").exists():
         raise UsageError(f"{out / 'checkpoint'} exists already: give another --out")
-    torch.set_num_threads(threads)
+    cores = Cores()
+    torch.set_num_threads(threads or cores.idle())
     torch.manual_seed(seed)
     towers = towers_of(base, pick_device(torch, device))
     rng = random.Random(seed)
@@ -109,6 +111,7 @@ def teach_words(
             understood = (towers.text_rows(asked, lesson.said) * goals[asked]).sum(dim=1).mean()
             kept = (towers.embed_texts(towers.model, checked) * before).sum(dim=1).mean()
             report(Taught(epoch, float(understood), float(kept)))
+        torch.set_num_threads(threads or cores.idle())
     return _export(towers, base, synonyms, out / "checkpoint")
 
 
@@ -181,8 +184,8 @@ def _learn(towers: Towers, lesson: Lesson, goals: Tensor, epochs: int, rng: np.r
 def _export(towers: Towers, base: Checkpoint, synonyms: Synonyms, folder: Path) -> Path:
     """Write the checkpoint; what is known of the base's training is known of it too."""
     export_checkpoint(towers.model, towers.tokenizer, towers.preprocessing, Recipe("teach"), {}, folder, base)
-    (folder / "training.json").unlink()
-    if (base.folder / "training.json").exists():
-        shutil.copyfile(base.folder / "training.json", folder / "training.json")
-    note(folder, {"taught": {"base": base.fingerprint, "phrases": len(synonyms.meanings)}})
+    known = noted(base.folder)
+    known["base"] = {"validation": known.pop("validation", {})}  # this one was not validated
+    (folder / NOTES).unlink()
+    note(folder, known | {"taught": {"base": base.fingerprint, "phrases": len(synonyms.meanings)}})
     return folder

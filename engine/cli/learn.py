@@ -82,7 +82,9 @@ def teach_command(
     base: Annotated[str | None, typer.Option("--base", help="What is to learn them, if not the bundled one.")] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the run; the checkpoint lies in it.")] = Path("run"),
     epochs: Annotated[int, typer.Option(min=1, help="How often all is repeated.")] = 10,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of torch; without it, as many cores as are idle.")
+    ] = None,
     device: DeviceOption = None,
 ) -> None:
     """Teach a checkpoint what shoppers call things: synonyms, without a photograph being looked at."""
