@@ -55,7 +55,8 @@ def load_encoder(checkpoint: Checkpoint, device: str = "auto") -> Encoder:
     """
     if device not in DEVICES:
         raise UsageError(f"unknown device {device!r}: choose one of {', '.join(DEVICES)}")
-    if device in ("auto", "cpu") and checkpoint.tower("text") and checkpoint.tower("image"):
+    pads_texts = "siglip" in str(checkpoint.config.get("model_type"))  # which the exported tower is not given
+    if device in ("auto", "cpu") and checkpoint.tower("text") and checkpoint.tower("image") and not pads_texts:
         return OnnxEncoder(checkpoint)
     return TorchEncoder(checkpoint, device)
 

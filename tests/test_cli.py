@@ -277,6 +277,17 @@ def test_any_clip_folder_fills_and_answers_a_collection_of_its_own(home: Path) -
     assert len(hits(engine("query", "dress", "--json", *options, folder=home))) == 10
 
 
+def test_a_checkpoint_is_taught_words_and_the_last_line_says_where_it_lies(home: Path) -> None:
+    base, words = make_tiny_clip(home / "pupil"), home / "words.txt"
+    words.write_text("frock => dress\n", encoding="utf-8")
+    done = engine("teach", words, "--data", "look-book", "--base", base, "--epochs", 1, folder=home)
+    assert done.returncode == 0, done.stderr
+    assert "synonyms: 1 phrases" in done.stderr
+    assert "epoch 1 of 1: mean cosine" in done.stderr
+    assert done.stdout.strip() == str(Path("taught") / "checkpoint")
+    assert (home / done.stdout.strip() / "model.safetensors").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

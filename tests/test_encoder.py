@@ -204,6 +204,19 @@ def test_what_a_configuration_leaves_to_its_kind_is_filled_in(tmp_path: Path) ->
         assert (checkpoint.dimension, checkpoint.context) == (dimension, context)
 
 
+def test_a_siglip_whose_texts_are_padded_to_the_full_context_answers_through_torch_though_it_was_exported(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.encoder.TorchEncoder", lambda checkpoint, device: "through torch")
+    folder = shutil.copytree(tiny, tmp_path / "exported")
+    for tower in ("text", "image"):
+        (folder / f"{tower}.onnx").touch()
+    assert isinstance(load_encoder(find_checkpoint(str(folder)), "cpu"), OnnxEncoder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "siglip"}))
+    assert load_encoder(find_checkpoint(str(folder)), "cpu") == "through torch"
+
+
 def test_an_unknown_device_is_refused(tiny: Path) -> None:
     with pytest.raises(UsageError, match="unknown device 'tpu'"):
         load_encoder(find_checkpoint(str(tiny)), "tpu")

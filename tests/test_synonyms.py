@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 from tiny_clip import make_tiny_clip
 
 from engine.checkpoint import DEFAULT_MODEL, Checkpoint, find_checkpoint
@@ -66,7 +68,7 @@ def test_of_phrases_within_phrases_the_longest_counts_and_one_is_replaced_at_a_t
     assert otherwise(synonyms, "blue jeans boys") == {"denims boys", "blue jeans men"}
 
 
-@pytest.mark.parametrize("line", ["jumper", "jumper =>", "=> sweater", ", ,"])
+@pytest.mark.parametrize("line", ["jumper", "jumper =>", "=> sweater", ", ,", "a => b => c"])
 def test_a_line_that_says_nothing_is_named(line: str, tmp_path: Path) -> None:
     path = tmp_path / "words.txt"
     path.write_text(f"# words\n\n{line}\n", encoding="utf-8")
@@ -81,6 +83,21 @@ def test_a_file_that_cannot_be_read_is_named(content: bytes | None, tmp_path: Pa
         path.write_bytes(content)
     with pytest.raises(UsageError, match=r"the synonyms .*words\.txt cannot be read"):
         load_synonyms(str(path))
+
+
+@pytest.mark.parametrize("content", ["", "# nothing", "dresses => dress", "a => a"])
+def test_a_file_that_teaches_nothing_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text(content, encoding="utf-8")
+    with pytest.raises(UsageError, match=r"words\.txt: no line says one thing for another"):
+        load_synonyms(str(tmp_path / "words.txt"))
+
+
+def test_a_byte_order_mark_an_escaped_comma_case_and_repeated_lines_change_nothing(tmp_path: Path) -> None:
+    lines = "\ufeffJumper => Sweater\njumper => sweater, cardigan\r\nshirt\\, white => blouse\n"
+    (tmp_path / "words.txt").write_text(lines, encoding="utf-8")
+    synonyms = load_synonyms(str(tmp_path / "words.txt"))
+    assert synonyms.meanings == {"jumper": ["sweater", "cardigan"], "shirt, white": ["blouse"]}
+    assert list(synonyms.said_otherwise("sweater")) == [("jumper", "jumper")]
 
 
 def test_the_shipped_synonyms_and_every_shipped_recipe_can_be_read() -> None:
@@ -98,6 +115,11 @@ def test_a_lesson_shows_a_phrase_alone_and_in_some_texts_and_other_texts_to_be_k
     assert pairs["red jumper 5"] == ("red sweater 5",)
     assert sum(said.startswith("red jumper") for said in lesson.said) == CONTEXTS
     assert sum(meant == (said,) for said, meant in pairs.items()) >= len(pairs) / 2
+
+
+def test_what_is_said_for_several_texts_means_all_of_them() -> None:
+    lesson = make_lesson(Synonyms(["jumper => sweater, cardigan"]), ["red sweater", "red cardigan"], random.Random(1))
+    assert set(dict(zip(lesson.said, lesson.meant, strict=True))["red jumper"]) == {"red sweater", "red cardigan"}
 
 
 def test_nothing_is_read_of_what_the_base_is_examined_with(tmp_path: Path) -> None:
@@ -139,6 +161,8 @@ def test_a_taught_checkpoint_embeds_a_phrase_where_its_meaning_is_and_photograph
     pixels = np.random.default_rng(0).integers(0, 255, (3, height, width, 3), dtype=np.uint8)
     np.testing.assert_allclose(after.encode_pixels(pixels), before.encode_pixels(pixels), atol=5e-3)  # halves
     assert taught.fingerprint != base.fingerprint
+    ours, theirs = load_file(folder / "model.safetensors"), load_file(base.folder / "model.safetensors")
+    assert all(torch.equal(ours[name], theirs[name].to(ours[name].dtype)) for name in ours if "vision" in name)
     assert (taught.trained_split, taught.new_text_layers) == (base.trained_split, base.new_text_layers)
 
 
@@ -146,7 +170,7 @@ def test_photographs_that_say_nothing_and_a_folder_in_use_are_refused(drawings: 
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "one.png")
     base, words = find_checkpoint(DEFAULT_MODEL), Synonyms(["a, b"])
-    with pytest.raises(SourceError, match="no captions"):
+    with pytest.raises(SourceError, match="has a caption or attributes"):
         teach_words(base, words, [open_source(tmp_path / "photos")], tmp_path / "run")
     (tmp_path / "run" / "checkpoint").mkdir(parents=True)
     with pytest.raises(UsageError, match="exists already"):

@@ -1,6 +1,6 @@
 """What shoppers call things that shops call otherwise: titles say sweater, queries jumper.
 
-The file is in the format of Solr's and Elasticsearch's synonym files, which search teams have already.
+The file is in the format of Solr's synonym files, which search teams have already.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from engine.errors import UsageError
 
 SHIPPED = Path(__file__).with_name("synonyms.txt")
+_COMMA = re.compile(r"(?<!\\),")
 _PLURAL = re.compile(r"(?<=[sxh])es$|(?<=[^s])s$")
 
 
@@ -26,7 +27,7 @@ class Synonyms:
         """Read the lines; empty ones and those that begin with # say nothing.
 
         Raises:
-            UsageError: a line has but one phrase, or an arrow with nothing on one side.
+            UsageError: a line has but one phrase, two arrows, or nothing beside its arrow; or no line says anything.
         """
         self.meanings: dict[str, list[str]] = {}
         self._said: dict[tuple[str, ...], list[str]] = {}
@@ -35,26 +36,28 @@ class Synonyms:
                 continue
             left, arrow, right = (part.strip() for part in line.partition("=>"))
             said, meant = _phrases(left), _phrases(right if arrow else left)
-            if not said or not meant or (not arrow and len(said) < 2):
+            if not said or not meant or "=>" in right or (not arrow and len(said) < 2):
                 raise UsageError(f"line {number}, {line.strip()!r}: write `a, b` or `a, b => c`")
             for one, other in product(said, meant):
-                if one == other or _stems(one) != _stems(other):
-                    self.meanings.setdefault(one, []).append(other)
-                if _stems(one) != _stems(other):
-                    self._said.setdefault(_stems(other), []).append(one)
-        self._longest = max(map(len, self._said), default=0)
+                if one == other or stems(one) != stems(other):
+                    _add(self.meanings.setdefault(one, []), other)
+                if stems(one) != stems(other):
+                    _add(self._said.setdefault(stems(other), []), one)
+        if not self._said:
+            raise UsageError("no line says one thing for another: write `a, b` or `a, b => c`")
+        self._longest = max(map(len, self._said))
 
     def said_otherwise(self, text: str) -> Iterator[tuple[str, str]]:
         """Yield every way to say ``text`` with one of its phrases replaced: the new phrase, and the whole.
 
         Of phrases within phrases the longest counts.
         """
-        words, stems = text.split(), _stems(text)
+        words, forms = text.split(), stems(text)
         start = 0
         while start < len(words):
             sizes = range(min(self._longest, len(words) - start), 0, -1)
-            size = next((size for size in sizes if stems[start : start + size] in self._said), 0)
-            for said in self._said[stems[start : start + size]] if size else ():
+            size = next((size for size in sizes if forms[start : start + size] in self._said), 0)
+            for said in self._said[forms[start : start + size]] if size else ():
                 yield said, " ".join([*words[:start], said, *words[start + size :]])
             start += size or 1
 
@@ -67,17 +70,25 @@ def load_synonyms(name: str) -> Synonyms:
     """
     path = SHIPPED if name == "shipped" else Path(name)
     try:
-        return Synonyms(path.read_text(encoding="utf-8").splitlines())
+        return Synonyms(path.read_text(encoding="utf-8-sig").splitlines())
     except (OSError, ValueError) as error:
-        raise UsageError(f"the synonyms {path} cannot be read: {error}") from error
+        raise UsageError(
+            f"the synonyms {path} cannot be read ({error}): give a UTF-8 text file, or `shipped`"
+        ) from error
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
 
 
-def _phrases(text: str) -> list[str]:
-    return [" ".join(phrase.split()) for phrase in text.split(",") if phrase.strip()]
-
-
-def _stems(text: str) -> tuple[str, ...]:
+def stems(text: str) -> tuple[str, ...]:
     """Return the words of a text without punctuation at their ends, case and plural."""
     return tuple(_PLURAL.sub("", word.strip(".,;:!?()'\"").casefold()) for word in text.split())
+
+
+def _phrases(text: str) -> list[str]:
+    parts = (part.replace("\\,", ",") for part in _COMMA.split(text))
+    return [" ".join(part.casefold().split()) for part in parts if part.strip()]
+
+
+def _add(known: list[str], phrase: str) -> None:
+    if phrase not in known:
+        known.append(phrase)

@@ -76,8 +76,8 @@ def teach_words(
 ) -> Path:
     """Teach the text tower of ``base`` what shoppers say, by the texts of ``sources``; return ``out``/checkpoint.
 
-    Only what ``base`` was trained with is read of the sources: what is held out stays so. Without ``threads``, an
-    epoch takes as many cores as are idle when it begins.
+    Only what ``base`` was trained with is read of the sources: what is held out stays so. Without ``threads``,
+    learning takes as many cores as are idle.
 
     Raises:
         SourceError: the sources say nothing.
@@ -87,14 +87,13 @@ def teach_words(
         raise UsageError(f"{base.folder} has heads for re-ranking: teach the checkpoint that it was made from")
     if (out / "checkpoint").exists():
         raise UsageError(f"{out / 'checkpoint'} exists already: give another --out")
-    cores = Cores()
-    torch.set_num_threads(threads or cores.idle())
+    torch.set_num_threads(threads or Cores().idle())
     torch.manual_seed(seed)
     towers = towers_of(base, pick_device(torch, device))
     rng = random.Random(seed)
     texts = known_texts(sources, base, rng)
     if len(texts) < 2:
-        raise SourceError("the photographs have no captions and no attributes to learn from: give other --data")
+        raise SourceError("no photograph of the training part has a caption or attributes: give other --data")
     count = min(CHECKED, len(texts) // 2)
     checked, texts = texts[:count], texts[count:]
     lesson = make_lesson(synonyms, texts, rng)
@@ -105,13 +104,12 @@ def teach_words(
     others = [row for row, (one, meant) in enumerate(zip(lesson.said, lesson.meant, strict=True)) if meant != (one,)]
     asked = np.array(rng.sample(others, min(CHECKED, len(others))))
     goals = goals.clone()  # one that gradients may pass by
-    for epoch in _learn(towers, lesson, goals, epochs, np.random.default_rng(seed)):
+    for epoch in _learn(towers, lesson, goals, epochs, threads, np.random.default_rng(seed)):
         with torch.inference_mode():
             towers.model.eval()
             understood = (towers.text_rows(asked, lesson.said) * goals[asked]).sum(dim=1).mean()
             kept = (towers.embed_texts(towers.model, checked) * before).sum(dim=1).mean()
             report(Taught(epoch, float(understood), float(kept)))
-        torch.set_num_threads(threads or cores.idle())
     return _export(towers, base, synonyms, out / "checkpoint")
 
 
@@ -139,10 +137,11 @@ def make_lesson(synonyms: Synonyms, texts: Sequence[str], rng: random.Random) ->
         for phrase, other in synonyms.said_otherwise(text):
             if len(contexts[phrase]) < CONTEXTS:
                 contexts[phrase].append((other, text))
-    pairs: dict[str, tuple[str, ...]] = {}
-    for phrase, meant in synonyms.meanings.items():
-        pairs |= {other: (text,) for other, text in contexts[phrase]}
-        pairs |= {one: (one,) for one in meant}
+    shown: defaultdict[str, list[str]] = defaultdict(list)
+    for other, text in (pair for phrase in synonyms.meanings for pair in contexts[phrase]):
+        shown[other].append(text)
+    pairs = {other: tuple(meant) for other, meant in shown.items()}
+    pairs |= {one: (one,) for meant in synonyms.meanings.values() for one in meant}
     for phrase, meant in synonyms.meanings.items():  # last: a phrase may be what is meant by another
         pairs |= {alone.format(phrase): tuple(map(alone.format, meant)) for alone in ALONE}
     kept = [text for text in texts if text not in pairs][: KEPT * len(pairs)]
@@ -158,17 +157,20 @@ def _goals(towers: Towers, lesson: Lesson) -> Tensor:
     return F.normalize(torch.stack(means), dim=-1)
 
 
-def _learn(towers: Towers, lesson: Lesson, goals: Tensor, epochs: int, rng: np.random.Generator) -> Iterator[int]:
+def _learn(
+    towers: Towers, lesson: Lesson, goals: Tensor, epochs: int, threads: int | None, rng: np.random.Generator
+) -> Iterator[int]:
     """Train the text side; yield the number of every epoch that has ended."""
     for name, parameter in towers.model.named_parameters():
         parameter.requires_grad_(parameter.requires_grad and name.startswith(TEXT_SIDE))
     optimizer = torch.optim.AdamW(parameter_groups(towers.model, 0.1, 1.0), betas=(0.9, 0.98))
     learning = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     peak = NEW_LAYER_RATE if towers.word_layer < -1 else RATE
-    batches = -(-len(lesson.said) // BATCH)
+    batches, cores = -(-len(lesson.said) // BATCH), Cores()
     for epoch in range(epochs):
         towers.model.train()
         for number, rows in enumerate(np.array_split(rng.permutation(len(lesson.said)), batches)):
+            torch.set_num_threads(threads or cores.idle())
             for group in optimizer.param_groups:
                 rate = learning_rate(epoch * batches + number, epochs * batches, peak, WARMUP)
                 group["lr"] = rate * group["scale"]
@@ -182,10 +184,11 @@ def _learn(towers: Towers, lesson: Lesson, goals: Tensor, epochs: int, rng: np.r
 
 
 def _export(towers: Towers, base: Checkpoint, synonyms: Synonyms, folder: Path) -> Path:
-    """Write the checkpoint; what is known of the base's training is known of it too."""
+    """Write the checkpoint; its notes keep the base's recipe, and what else is known of the base apart."""
     export_checkpoint(towers.model, towers.tokenizer, towers.preprocessing, Recipe("teach"), {}, folder, base)
-    known = noted(base.folder)
-    known["base"] = {"validation": known.pop("validation", {})}  # this one was not validated
+    before = noted(base.folder)
+    recipe = {"recipe": before.pop("recipe")} if "recipe" in before else {}
     (folder / NOTES).unlink()
-    note(folder, known | {"taught": {"base": base.fingerprint, "phrases": len(synonyms.meanings)}})
+    taught = {"base": base.fingerprint, "phrases": len(synonyms.meanings)}
+    note(folder, recipe | {"taught": taught, "base": before})
     return folder

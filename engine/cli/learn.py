@@ -80,7 +80,7 @@ def teach_command(
         str, typer.Argument(help="A file of synonyms in Solr's format, or `shipped`, the one that comes along.")
     ] = "shipped",
     base: Annotated[str | None, typer.Option("--base", help="What is to learn them, if not the bundled one.")] = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the run; the checkpoint lies in it.")] = Path("run"),
+    out: Annotated[Path, typer.Option("--out", help="Folder of the run; the checkpoint lies in it.")] = Path("taught"),
     epochs: Annotated[int, typer.Option(min=1, help="How often all is repeated.")] = 10,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of torch; without it, as many cores as are idle.")
