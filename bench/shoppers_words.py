@@ -41,7 +41,8 @@ def main() -> None:
     marks = np.array([np.isin(types[top], right).mean() for top, right in zip(found.top, asked.values(), strict=True)])
     for word, mark, top in sorted(zip(asked, marks, found.top, strict=True), key=lambda row: float(row[1])):
         print(f"{mark:.1f}  {word}: {', '.join(dict.fromkeys(types[top]))}")
-    kinds = np.array([kind_of(query, load_synonyms("shipped")) for query in asked])
+    synonyms = load_synonyms("shipped")
+    kinds = np.array([kind_of(query, synonyms) for query in asked])
     for kind in ("taught", "partly taught", "not taught"):
         part = marks[kinds == kind]
         if len(part):

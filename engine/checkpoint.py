@@ -32,6 +32,7 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 WEIGHT_SUFFIXES = (".safetensors", ".bin")
 HEAD_FACTS, HEAD_WEIGHTS, CROSS = "token_heads.json", "token_heads.safetensors", "cross.onnx"
 """Of a checkpoint that can look at hits more closely; the last is the cross-attention, if it has one."""
+NOTES = "training.json"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "tokenizer.model")
 """Of which a checkpoint has at least one."""
 
@@ -188,9 +189,14 @@ class Checkpoint:
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """The recipe that it was trained by, as `training.json` keeps it; empty for a checkpoint from elsewhere."""
-        path = self.folder / "training.json"
-        recipe = _read_json(path).get("recipe", {}) if path.exists() else {}
+        recipe = self.notes.get("recipe", {})
         return recipe if isinstance(recipe, dict) else {}
+
+    @cached_property
+    def notes(self) -> dict[str, Any]:
+        """What `training.json` says about its training; empty for a checkpoint from elsewhere."""
+        path = self.folder / NOTES
+        return _read_json(path) if path.exists() else {}
 
     @cached_property
     def token_heads(self) -> TokenHeadFacts | None:

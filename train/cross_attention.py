@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from train.loss import same_key, softmax_loss
-from train.schedule import learning_rate
+from train.schedule import set_learning_rates
 from train.towers import autocast
 
 RATE = 3e-4
@@ -79,8 +79,7 @@ def fit(
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, RATE, 0.1)
+        set_learning_rates(optimizer, step, steps, RATE, 0.1)
         optimizer.step()
         report(step, float(loss.detach()))
 

@@ -18,7 +18,7 @@ from engine.checkpoint import CROSS
 from engine.token_heads import TokenHeads, max_sim
 from train.onnx_towers import to_onnx
 from train.run import Run
-from train.schedule import learning_rate
+from train.schedule import set_learning_rates
 from train.tokens import token_batches
 from train.towers import autocast
 
@@ -69,8 +69,7 @@ def fit_cross_encoder(
         with autocast(run.device):
             scores = cross(words[text], patches[photograph], batch.there[text])
         loss = F.binary_cross_entropy_with_logits(scores.float(), right)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, RATE, 0.1)
+        set_learning_rates(optimizer, step, steps, RATE, 0.1)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(cross.parameters(), 1.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 from collections.abc import Mapping
@@ -12,14 +11,12 @@ from typing import Any
 
 import torch
 
-from engine.checkpoint import CROSS, HEAD_FACTS, HEAD_WEIGHTS, Checkpoint, Preprocessing
+from engine.checkpoint import CROSS, HEAD_FACTS, HEAD_WEIGHTS, NOTES, Checkpoint, Preprocessing
 from engine.token_heads import TokenHeads
 from train.cross_encoder import CrossEncoder, export_cross_encoder
 from train.onnx_towers import export_towers
-from train.recipe import Recipe
 
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
-NOTES = "training.json"
 
 
 @dataclass(frozen=True)
@@ -36,8 +33,7 @@ def export_checkpoint(
     model: Any,
     tokenizer: Any,
     preprocessing: Preprocessing,
-    recipe: Recipe,
-    metrics: dict[str, float],
+    facts: dict[str, Any],
     folder: Path,
     base: Checkpoint | None = None,
     reranking: Reranking | None = None,
@@ -46,7 +42,7 @@ def export_checkpoint(
 
     The weights are kept as float16 on disk and said to be float32: every loader widens them, so that the folder is
     half as large and all loaders get the same numbers. The ONNX towers compute with those same numbers. What ``base``
-    says about its pixels is handed on as it is.
+    says about its pixels is handed on as it is; ``facts`` about the training are noted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in (HEAD_FACTS, HEAD_WEIGHTS, CROSS):  # of an earlier run
@@ -59,9 +55,7 @@ def export_checkpoint(
     tokenizer.save_pretrained(folder)
     _write_processor(preprocessing, folder, base)
     _write_sentence_transformers(folder)
-    note(folder, {"recipe": dataclasses.asdict(recipe), "validation": metrics})
-    if base is not None and (known := noted(base.folder)):
-        note(folder, {"base": known})
+    note(folder, facts)
     if reranking is not None:
         _write_reranking(reranking, folder)
     export_towers(model, preprocessing, folder, reranking.heads if reranking else None)
@@ -70,14 +64,7 @@ def export_checkpoint(
 
 def note(folder: Path, facts: dict[str, Any]) -> None:
     """Add facts about the training to the checkpoint's `training.json`."""
-    _write_json(folder / NOTES, noted(folder) | facts)
-
-
-def noted(folder: Path) -> dict[str, Any]:
-    """Return what is known about the training of the checkpoint in ``folder``: nothing, if it is from elsewhere."""
-    path = folder / NOTES
-    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return facts
+    _write_json(folder / NOTES, Checkpoint(folder).notes | facts)
 
 
 def _write_weights(model: Any, folder: Path) -> None:

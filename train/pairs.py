@@ -100,10 +100,10 @@ class Pairs:
         return " ".join(dict.fromkeys(self.words[value] for value in values)) or "fashion"
 
 
-def gather_pairs(
-    sources: Sequence[Source], data: DataRecipe, preprocessing: Preprocessing, cache: Path
-) -> tuple[Pairs, Pairs]:
-    """Return the training part and the validation part of ``sources``, decoded into ``cache``."""
+def gather_items(
+    sources: Sequence[Source],
+) -> tuple[list[Item], dict[str, Source], Callable[[Item], dict[str, FieldKind]]]:
+    """Return all items of ``sources``, the source of each by uri, and what gives the fields of an item's source."""
     owner: dict[str, Source] = {}
     items: list[Item] = []
     for source in sources:
@@ -111,11 +111,19 @@ def gather_pairs(
         owner |= {item.uri: source for item in found}
         items += found
     fields = {id(source): source.fields() for source in sources}
+    return items, owner, lambda item: fields[id(owner[item.uri])]
+
+
+def gather_pairs(
+    sources: Sequence[Source], data: DataRecipe, preprocessing: Preprocessing, cache: Path
+) -> tuple[Pairs, Pairs]:
+    """Return the training part and the validation part of ``sources``, decoded into ``cache``."""
+    items, owner, fields = gather_items(sources)
     learning, validation = (
         build_pairs(
             list(split(items, part, data.split_seed, data.train_share)),
             lambda item: owner[item.uri].read(item),
-            lambda item: fields[id(owner[item.uri])],
+            fields,
             preprocessing,
             cache,
         )

@@ -20,7 +20,7 @@ from train.cross_encoder import CrossEncoder
 from train.loss import INITIAL_LOGIT_SCALE, MAX_LOGIT_SCALE, softmax_loss
 from train.pairs import Pairs
 from train.run import Run, relevant_of
-from train.schedule import learning_rate
+from train.schedule import set_learning_rates
 from train.tokens import token_batches
 from train.towers import autocast
 
@@ -46,8 +46,7 @@ def fit_token_heads(
         with autocast(run.device):
             scores = max_sim(heads.patches(batch.cells), heads.words(batch.states), batch.there)
         loss = softmax_loss(scale.exp() * scores.float().t(), batch.same)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, RATE, 0.05)
+        set_learning_rates(optimizer, step, steps, RATE, 0.05)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

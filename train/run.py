@@ -28,7 +28,7 @@ from train.memory import Memory
 from train.pairs import Pairs
 from train.recipe import Recipe
 from train.rows import Rows
-from train.schedule import learning_rate, parameter_groups, size_at
+from train.schedule import parameter_groups, set_learning_rates, size_at
 from train.texts import write_texts
 from train.towers import Towers
 
@@ -168,9 +168,7 @@ class Run:
 
     def _one_step(self, batch: _Batch) -> float:
         choices = self.recipe.optimizer
-        for group in self.optimizer.param_groups:
-            rate = learning_rate(self.step, self.steps, choices.learning_rate, choices.warmup_share)
-            group["lr"] = rate * group["scale"]
+        set_learning_rates(self.optimizer, self.step, self.steps, choices.learning_rate, choices.warmup_share)
         self.optimizer.zero_grad(set_to_none=True)
         statistics = [buffer.clone() for buffer in self._statistics()]
         loss = backward_in_chunks(self._sides(batch), partial(self._loss, batch))

@@ -6,6 +6,7 @@ import math
 import re
 from typing import Any
 
+import torch
 from torch import nn
 
 _STAGE = re.compile(r"\.stages\.(\d+)\.")
@@ -30,6 +31,15 @@ def learning_rate(step: int, steps: int, peak: float, warmup_share: float) -> fl
     if step < warmup:
         return peak * (step + 1) / warmup
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def set_learning_rates(
+    optimizer: torch.optim.Optimizer, step: int, steps: int, peak: float, warmup_share: float
+) -> None:
+    """Give every group of parameters its rate of a step: its share, ``scale``, if it has one."""
+    rate = learning_rate(step, steps, peak, warmup_share)
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("scale", 1.0)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:

@@ -63,8 +63,7 @@ class Towers:
         if self._new_layers:
             freeze(self.model.text_model, self._new_layers)
         if frozen:
-            for name in filter(partial(hasattr, self.model), _SIDES[frozen]):  # SigLIP has no projections
-                getattr(self.model, name).requires_grad_(False)
+            self.lock(frozen)
         if frozen == "image":
             with torch.inference_mode():
                 self._images = self.embed_images(self.model.eval(), pixels)
@@ -74,6 +73,11 @@ class Towers:
         if self._new_layers and frozen != "text":
             with autocast(self.device):
                 self._states = TokenStates(self.model.text_model, self.tokenizer, texts, self._new_layers, cache)
+
+    def lock(self, side: str) -> None:
+        """Let the tower of a side, ``image`` or ``text``, keep its weights."""
+        for name in filter(partial(hasattr, self.model), _SIDES[side]):  # SigLIP has no projections
+            getattr(self.model, name).requires_grad_(False)
 
     def _kept_texts(self, texts: Sequence[str], cache: Path) -> Tensor:
         """Return unit rows for ``texts`` from the folder ``cache``, or compute them once."""
@@ -189,8 +193,7 @@ def open_towers(
     new_layers = 0
     if taught is not None:
         new_layers = taught.new_text_layers
-        tokenizer = AutoTokenizer.from_pretrained(taught.folder, local_files_only=True)
-        teacher = AutoModel.from_pretrained(taught.folder, dtype=torch.float32, local_files_only=True)
+        tokenizer, teacher = _loaded(taught)
         model = build_model(recipe, tokenizer, teacher.text_model)
         model.text_projection, model.logit_scale = teacher.text_projection, teacher.logit_scale
     elif recipe.text_base:
@@ -209,10 +212,17 @@ def open_towers(
 def towers_of(base: Checkpoint, device: str) -> Towers:
     """Return the towers of a checkpoint."""
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    tokenizer = AutoTokenizer.from_pretrained(base.folder, local_files_only=True)
-    model = AutoModel.from_pretrained(base.folder, dtype=torch.float32, local_files_only=True)
+    tokenizer, model = _loaded(base)
     hasten(model)
     return Towers(model, tokenizer, base.preprocessing, base.new_text_layers, device)
+
+
+def _loaded(checkpoint: Checkpoint) -> tuple[Any, Any]:
+    """Return the tokenizer and the model, float32, of a checkpoint."""
+    return (
+        AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True),
+        AutoModel.from_pretrained(checkpoint.folder, dtype=torch.float32, local_files_only=True),
+    )
 
 
 def taught_text_tower(recipe: ModelRecipe) -> Checkpoint | None:

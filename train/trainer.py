@@ -128,7 +128,10 @@ def _export(
     spec = towers.preprocessing
     with torch.inference_mode():
         texts = towers.embed_texts(model.eval(), validation.first_captions()).cpu().numpy()
-    export_checkpoint(model, towers.tokenizer, spec, run.recipe, marks | found, folder, base, reranking)
+    facts = {"recipe": asdict(run.recipe), "validation": marks | found}
+    if base is not None and base.notes:
+        facts["base"] = base.notes
+    export_checkpoint(model, towers.tokenizer, spec, facts, folder, base, reranking)
     heads = reranking.heads if reranking else None
     by_arithmetic = quantize_image_tower(model, Checkpoint(folder), run.pairs, validation, texts, heads)
     note(folder, {"recall@10 by arithmetic of the image tower": by_arithmetic})

@@ -9,10 +9,11 @@ translations so).
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,14 +23,13 @@ from torch import Tensor, nn
 from engine.checkpoint import Checkpoint
 from engine.encoder import pick_device
 from engine.errors import SourceError, UsageError
-from engine.records import FieldKind, Item
 from eval.split import split, split_of
 from ingest.sources.source import Source
 from train.cores import Cores
-from train.export import NOTES, export_checkpoint, note, noted
-from train.pairs import describe
-from train.recipe import OptimizerRecipe, Recipe
-from train.schedule import learning_rate, parameter_groups
+from train.export import export_checkpoint
+from train.pairs import describe, gather_items
+from train.recipe import OptimizerRecipe
+from train.schedule import parameter_groups, set_learning_rates
 from train.synonyms import Synonyms
 from train.towers import Towers, towers_of
 
@@ -42,7 +42,6 @@ CHECKED = 1000
 """So many texts are looked at after an epoch."""
 NEW_LAYER_RATE, RATE = 5e-4, 2e-5
 """For new layers over a frozen sentence encoder, and for a text tower that learns as a whole."""
-TEXT_SIDE = ("text_model", "text_projection")
 
 
 @dataclass(frozen=True)
@@ -116,13 +115,9 @@ def teach_words(
 def known_texts(sources: Sequence[Source], base: Checkpoint, rng: random.Random) -> list[str]:
     """Return captions and attributes of the part of ``sources`` that ``base`` was trained with, mixed, each once."""
     share, seed = split_of(base)
-    items: list[Item] = []
-    fields: dict[str, dict[str, FieldKind]] = {}
-    for source in sources:
-        found = list(split((item for item in source.items() if isinstance(item, Item)), "train", seed, share))
-        fields |= dict.fromkeys((item.uri for item in found), source.fields())
-        items += found
-    pairs = describe(items, np.zeros((len(items), 0, 0, 3), dtype=np.uint8), lambda item: fields[item.uri])
+    everything, _, fields = gather_items(sources)
+    items = list(split(everything, "train", seed, share))
+    pairs = describe(items, np.zeros((len(items), 0, 0, 3), dtype=np.uint8), fields)
     texts = [pairs.title(row, rng, 0.0) for row in range(len(pairs))]
     texts += [pairs.attribute_text(pairs.some_attributes(row, rng)) for row in range(len(pairs))]
     texts = list(dict.fromkeys(texts))
@@ -132,14 +127,13 @@ def known_texts(sources: Sequence[Source], base: Checkpoint, rng: random.Random)
 
 def make_lesson(synonyms: Synonyms, texts: Sequence[str], rng: random.Random) -> Lesson:
     """Write down what is to be learnt: every phrase, alone and in some of ``texts``; and what is to be kept."""
-    contexts: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+    shown: defaultdict[str, list[str]] = defaultdict(list)
+    contexts: Counter[str] = Counter()
     for text in texts:
         for phrase, other in synonyms.said_otherwise(text):
-            if len(contexts[phrase]) < CONTEXTS:
-                contexts[phrase].append((other, text))
-    shown: defaultdict[str, list[str]] = defaultdict(list)
-    for other, text in (pair for phrase in synonyms.meanings for pair in contexts[phrase]):
-        shown[other].append(text)
+            if contexts[phrase] < CONTEXTS:
+                contexts[phrase] += 1
+                shown[other].append(text)
     pairs = {other: tuple(meant) for other, meant in shown.items()}
     pairs |= {one: (one,) for meant in synonyms.meanings.values() for one in meant}
     for phrase, meant in synonyms.meanings.items():  # last: a phrase may be what is meant by another
@@ -161,8 +155,7 @@ def _learn(
     towers: Towers, lesson: Lesson, goals: Tensor, epochs: int, threads: int | None, rng: np.random.Generator
 ) -> Iterator[int]:
     """Train the text side; yield the number of every epoch that has ended."""
-    for name, parameter in towers.model.named_parameters():
-        parameter.requires_grad_(parameter.requires_grad and name.startswith(TEXT_SIDE))
+    towers.lock("image")
     optimizer = torch.optim.AdamW(parameter_groups(towers.model, 0.1, 1.0), betas=(0.9, 0.98))
     learning = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     peak = NEW_LAYER_RATE if towers.word_layer < -1 else RATE
@@ -171,9 +164,7 @@ def _learn(
         towers.model.train()
         for number, rows in enumerate(np.array_split(rng.permutation(len(lesson.said)), batches)):
             torch.set_num_threads(threads or cores.idle())
-            for group in optimizer.param_groups:
-                rate = learning_rate(epoch * batches + number, epochs * batches, peak, WARMUP)
-                group["lr"] = rate * group["scale"]
+            set_learning_rates(optimizer, epoch * batches + number, epochs * batches, peak, WARMUP)
             embedded = towers.text_rows(rows, lesson.said)
             loss = 1 - (embedded * goals[torch.from_numpy(rows).to(goals.device)]).sum(dim=1).mean()
             optimizer.zero_grad(set_to_none=True)
@@ -185,10 +176,7 @@ def _learn(
 
 def _export(towers: Towers, base: Checkpoint, synonyms: Synonyms, folder: Path) -> Path:
     """Write the checkpoint; its notes keep the base's recipe, and what else is known of the base apart."""
-    export_checkpoint(towers.model, towers.tokenizer, towers.preprocessing, Recipe("teach"), {}, folder, base)
-    before = noted(base.folder)
-    recipe = {"recipe": before.pop("recipe")} if "recipe" in before else {}
-    (folder / NOTES).unlink()
-    taught = {"base": base.fingerprint, "phrases": len(synonyms.meanings)}
-    note(folder, recipe | {"taught": taught, "base": before})
-    return folder
+    facts: dict[str, Any] = {"taught": {"base": base.fingerprint, "phrases": len(synonyms.meanings)}, "base": {}}
+    for name, fact in base.notes.items():
+        (facts if name == "recipe" else facts["base"])[name] = fact
+    return export_checkpoint(towers.model, towers.tokenizer, towers.preprocessing, facts, folder, base)

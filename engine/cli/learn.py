@@ -14,7 +14,12 @@ import typer
 from engine.cli.options import DeviceOption
 
 if TYPE_CHECKING:
+    from ingest.sources.source import Source
     from train.run import Progress
+
+ThreadsOption = Annotated[
+    int | None, typer.Option(min=1, help="Threads of torch; without it, as many cores as are idle.")
+]
 
 
 def train_command(
@@ -30,9 +35,7 @@ def train_command(
         str | None, typer.Option("--image-base", help="Pretrained EfficientNet-Lite0, instead of the recipe's.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of torch; without it, as many cores as are idle.")
-    ] = None,
+    threads: ThreadsOption = None,
     device: DeviceOption = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write events for TensorBoard into the run folder too.")
@@ -45,7 +48,6 @@ def train_command(
 
     keep_memory()
     from engine.checkpoint import find_checkpoint
-    from ingest.sources.detect import open_source
     from train.recipe import load_recipe
     from train.trainer import train
 
@@ -57,9 +59,7 @@ def train_command(
         model, text_base=text_base or model.text_base, vision_base=image_base or model.vision_base
     )
     chosen = dataclasses.replace(chosen, model=model)
-    sources = [open_source(path) for path in data]
-    for source in sources:
-        print(f"data: {source.description}", file=sys.stderr)
+    sources = _opened(data)
     with _told(out, tensorboard=tensorboard) as report:
         folder = train(
             chosen,
@@ -82,14 +82,11 @@ def teach_command(
     base: Annotated[str | None, typer.Option("--base", help="What is to learn them, if not the bundled one.")] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the run; the checkpoint lies in it.")] = Path("taught"),
     epochs: Annotated[int, typer.Option(min=1, help="How often all is repeated.")] = 10,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of torch; without it, as many cores as are idle.")
-    ] = None,
+    threads: ThreadsOption = None,
     device: DeviceOption = None,
 ) -> None:
     """Teach a checkpoint what shoppers call things: synonyms, without a photograph being looked at."""
     from engine.checkpoint import DEFAULT_MODEL, find_checkpoint
-    from ingest.sources.detect import open_source
     from train.synonyms import load_synonyms
     from train.words import Taught, teach_words
 
@@ -101,9 +98,7 @@ def teach_command(
             flush=True,
         )
 
-    words, sources = load_synonyms(synonyms), [open_source(path) for path in data]
-    for source in sources:
-        print(f"data: {source.description}", file=sys.stderr)
+    words, sources = load_synonyms(synonyms), _opened(data)
     print(f"synonyms: {len(words.meanings)} phrases", file=sys.stderr)
     folder = teach_words(
         find_checkpoint(base or DEFAULT_MODEL),
@@ -116,6 +111,16 @@ def teach_command(
         report=report,
     )
     print(folder)
+
+
+def _opened(data: list[Path]) -> list[Source]:
+    """Open what is learnt from, and say what it is."""
+    from ingest.sources.detect import open_source
+
+    sources = [open_source(path) for path in data]
+    for source in sources:
+        print(f"data: {source.description}", file=sys.stderr)
+    return sources
 
 
 @contextmanager
