@@ -30,8 +30,7 @@ def reduce_dimension(model: Any, towers: Towers, pairs: Pairs, dimension: int) -
     with torch.inference_mode():
         images = towers.embed_images(model.eval(), np.asarray(pairs.pixels[rows]))
         texts = towers.embed_texts(model, [captions[row] for row in rows.tolist()])
-        _, directions = torch.linalg.eigh(_spread(images) + _spread(texts))  # the largest are the last
-        largest = directions[:, -dimension:].T.to(images.dtype)
+        largest = largest_directions(images, texts, dimension)
     for name in ("visual_projection", "text_projection"):
         before = getattr(model, name)
         after = torch.nn.Linear(before.in_features, dimension, bias=False, device=before.weight.device)
@@ -39,6 +38,13 @@ def reduce_dimension(model: Any, towers: Towers, pairs: Pairs, dimension: int) -
             after.weight.copy_(largest @ before.weight)
         setattr(model, name, after)
     model.config.projection_dim = dimension
+
+
+def largest_directions(images: Tensor, texts: Tensor, dimension: int) -> Tensor:
+    """Return unit rows (dimension, d), orthogonal: along these, ``images`` and ``texts`` (n, d) are largest."""
+    _, directions = torch.linalg.eigh(_spread(images) + _spread(texts))  # the largest are the last
+    largest: Tensor = directions[:, -dimension:].T.to(images.dtype)
+    return largest
 
 
 def _spread(rows: Tensor) -> Tensor:

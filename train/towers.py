@@ -95,7 +95,7 @@ class Towers:
         """
         if self._images is not None:
             return self._images[torch.from_numpy(rows).to(self.device)].clone()
-        return self._image_rows(self.model, photographs())
+        return self.embed_photographs(self.model, photographs())
 
     def text_rows(self, rows: Any, texts: Sequence[str]) -> Tensor:
         """Return unit rows (k, d) for ``rows`` of the prepared ``texts``."""
@@ -150,7 +150,7 @@ class Towers:
 
     def embed_images(self, model: Any, pixels: Any) -> Tensor:
         """Return unit rows (n, d) for uint8 pixels (n, height, width, 3), as ``model`` sees them without variation."""
-        return torch.cat([self._image_rows(model, values) for values in self.photographs(pixels)])
+        return torch.cat([self.embed_photographs(model, values) for values in self.photographs(pixels)])
 
     def embed_texts(self, model: Any, texts: Sequence[str]) -> Tensor:
         """Return unit rows (n, d) for any texts."""
@@ -165,13 +165,14 @@ class Towers:
         back = torch.tensor(order, device=self.device).argsort()
         return F.normalize(torch.cat(rows)[back].float(), dim=-1)
 
-    def _normalised(self, values: Tensor) -> Tensor:
-        return ((values - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
-
-    def _image_rows(self, model: Any, values: Tensor) -> Tensor:
+    def embed_photographs(self, model: Any, values: Tensor) -> Tensor:
+        """Return unit rows (n, d) for photographs, float32 (n, 3, height, width) in [0, 255]."""
         with autocast(self.device):
             output = model.get_image_features(pixel_values=self._normalised(values)).pooler_output
         return F.normalize(output.float(), dim=-1)
+
+    def _normalised(self, values: Tensor) -> Tensor:
+        return ((values - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
 
 
 def open_towers(

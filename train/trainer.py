@@ -65,7 +65,7 @@ def train(
     processes = parallel.join(device)
     if parallel.rank():  # of several processes one talks
         report = _silence
-    _check_folder(out, resume)
+    check_folder(out, resume)
     teacher = taught_text_tower(recipe.model) if base is None or recipe.optimizer.teach_weight else None
     taught = None if base else teacher
     recipe = inherit(recipe, base or taught)
@@ -176,22 +176,23 @@ def _epochs(run: Run, validation: Pairs, out: Path, report: Report) -> dict[str,
             marks = run.examine(validation)
             tell(_examined(run, marks))
             if run.is_best(marks.get(JUDGE, 0.0)) and choices.patience and first:
-                _save(run.average.module.state_dict(), out / BEST)
+                save(run.average.module.state_dict(), out / BEST)
             if first:
-                _save(run.state(), out / STATE)
+                save(run.state(), out / STATE)
     if choices.patience and (out / BEST).exists():
         run.average.module.load_state_dict(torch.load(out / BEST, map_location=run.device, weights_only=True))
         marks = run.examine(validation)
     return marks
 
 
-def _save(state: dict[str, Any], path: Path) -> None:
+def save(state: dict[str, Any], path: Path) -> None:
     """Write a state whole or not at all: a killed run finds the one before."""
     torch.save(state, path.with_suffix(".tmp"))
     path.with_suffix(".tmp").replace(path)
 
 
-def _check_folder(out: Path, resume: bool) -> None:
+def check_folder(out: Path, resume: bool) -> None:
+    """Make the folder of a run; raises UsageError where one is there that was not to be resumed, or none that was."""
     state = out / STATE
     if state.exists() != resume:
         hint = "give --resume to go on with it, or another --out" if not resume else "leave out --resume to start it"

@@ -12,6 +12,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,20 +97,19 @@ def teach_words(
     count = min(CHECKED, len(texts) // 2)
     checked, texts = texts[:count], texts[count:]
     lesson = make_lesson(synonyms, texts, rng)
-    with torch.inference_mode():
-        towers.model.eval()
-        goals, before = _goals(towers, lesson), towers.embed_texts(towers.model, checked)
-    towers.prepare(None, lesson.said, OptimizerRecipe(), out / "states")
+    with torch.no_grad():
+        embed = partial(towers.embed_texts, towers.model.eval())
+        goals, before = goals_of(lesson, embed), embed(checked)
     others = [row for row, (one, meant) in enumerate(zip(lesson.said, lesson.meant, strict=True)) if meant != (one,)]
     asked = np.array(rng.sample(others, min(CHECKED, len(others))))
-    goals = goals.clone()  # one that gradients may pass by
-    for epoch in _learn(towers, lesson, goals, epochs, threads, np.random.default_rng(seed)):
+    for epoch in learn_lesson(towers, lesson, goals, out / "states", epochs=epochs, threads=threads, seed=seed):
         with torch.inference_mode():
             towers.model.eval()
             understood = (towers.text_rows(asked, lesson.said) * goals[asked]).sum(dim=1).mean()
             kept = (towers.embed_texts(towers.model, checked) * before).sum(dim=1).mean()
             report(Taught(epoch, float(understood), float(kept)))
-    return _export(towers, base, synonyms, out / "checkpoint")
+    facts = {"taught": {"base": base.fingerprint, "phrases": len(synonyms.meanings)}}
+    return export_pupil(towers, base, facts, out / "checkpoint")
 
 
 def known_texts(sources: Sequence[Source], base: Checkpoint, rng: random.Random) -> list[str]:
@@ -125,8 +125,11 @@ def known_texts(sources: Sequence[Source], base: Checkpoint, rng: random.Random)
     return texts
 
 
-def make_lesson(synonyms: Synonyms, texts: Sequence[str], rng: random.Random) -> Lesson:
-    """Write down what is to be learnt: every phrase, alone and in some of ``texts``; and what is to be kept."""
+def make_lesson(synonyms: Synonyms, texts: Sequence[str], rng: random.Random, least_kept: int = 0) -> Lesson:
+    """Write down what is to be learnt: every phrase, alone and in some of ``texts``; and what is to be kept.
+
+    ``least_kept``: so many texts are kept, if there are as many, however few phrases there are.
+    """
     shown: defaultdict[str, list[str]] = defaultdict(list)
     contexts: Counter[str] = Counter()
     for text in texts:
@@ -138,24 +141,29 @@ def make_lesson(synonyms: Synonyms, texts: Sequence[str], rng: random.Random) ->
     pairs |= {one: (one,) for meant in synonyms.meanings.values() for one in meant}
     for phrase, meant in synonyms.meanings.items():  # last: a phrase may be what is meant by another
         pairs |= {alone.format(phrase): tuple(map(alone.format, meant)) for alone in ALONE}
-    kept = [text for text in texts if text not in pairs][: KEPT * len(pairs)]
+    kept = [text for text in texts if text not in pairs][: max(KEPT * len(pairs), least_kept)]
     pairs |= {text: (text,) for text in kept}
     return Lesson(list(pairs), list(pairs.values()))
 
 
-def _goals(towers: Towers, lesson: Lesson) -> Tensor:
-    """Return unit rows (n, d): where each text of the lesson is to be."""
+def goals_of(lesson: Lesson, embed: Callable[[Sequence[str]], Tensor]) -> Tensor:
+    """Return unit rows (n, d): where each text of the lesson is to be, by where ``embed`` has what is meant."""
     rows = {text: row for row, text in enumerate(dict.fromkeys(text for meant in lesson.meant for text in meant))}
-    found = towers.embed_texts(towers.model, list(rows))
+    found = embed(list(rows))
     means = [found[[rows[text] for text in meant]].mean(dim=0) for meant in lesson.meant]
     return F.normalize(torch.stack(means), dim=-1)
 
 
-def _learn(
-    towers: Towers, lesson: Lesson, goals: Tensor, epochs: int, threads: int | None, rng: np.random.Generator
+def learn_lesson(
+    towers: Towers, lesson: Lesson, goals: Tensor, cache: Path, *, epochs: int, threads: int | None, seed: int
 ) -> Iterator[int]:
-    """Train the text side; yield the number of every epoch that has ended."""
+    """Train the text side to bring what is said to its ``goals`` (n, d); yield the number of every epoch that ended.
+
+    ``cache``: a folder for what frozen layers make of the texts.
+    """
+    towers.prepare(None, lesson.said, OptimizerRecipe(), cache)
     towers.lock("image")
+    rng = np.random.default_rng(seed)
     optimizer = torch.optim.AdamW(parameter_groups(towers.model, 0.1, 1.0), betas=(0.9, 0.98))
     learning = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     peak = NEW_LAYER_RATE if towers.word_layer < -1 else RATE
@@ -174,9 +182,9 @@ def _learn(
         yield epoch + 1
 
 
-def _export(towers: Towers, base: Checkpoint, synonyms: Synonyms, folder: Path) -> Path:
+def export_pupil(towers: Towers, base: Checkpoint, facts: dict[str, Any], folder: Path) -> Path:
     """Write the checkpoint; its notes keep the base's recipe, and what else is known of the base apart."""
-    facts: dict[str, Any] = {"taught": {"base": base.fingerprint, "phrases": len(synonyms.meanings)}, "base": {}}
+    notes: dict[str, Any] = {**facts, "base": {}}
     for name, fact in base.notes.items():
-        (facts if name == "recipe" else facts["base"])[name] = fact
-    return export_checkpoint(towers.model, towers.tokenizer, towers.preprocessing, facts, folder, base)
+        (notes if name == "recipe" else notes["base"])[name] = fact
+    return export_checkpoint(towers.model, towers.tokenizer, towers.preprocessing, notes, folder, base)

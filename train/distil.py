@@ -1,0 +1,240 @@
+"""DISTIL: checkpoints + photographs + texts --distil--> one checkpoint, that sees and reads as all of them together.
+
+The pupil begins as the first of them. Its image tower learns to see varied and mixed photographs as the joined ones
+see the very same pictures: function matching, which needs no caption, and where nothing can be learnt by heart (Beyer
+et al. 2022, "Knowledge distillation: a good teacher is patient and consistent", arXiv:2106.05237). Its text tower then
+learns to read as they do, and on the way what shoppers call things (`train.words`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from engine.checkpoint import Checkpoint
+from engine.encoder import pick_device
+from engine.errors import SourceError, UsageError
+from eval.split import split_of
+from ingest.sources.source import Source
+from train.augment import augment, draw_variation
+from train.cores import Cores
+from train.export import note
+from train.joined import Joined, fit_projection
+from train.pairs import Pairs, gather_pairs
+from train.quantize import quantize_image_tower
+from train.recipe import DataRecipe
+from train.rows import Rows
+from train.run import Progress, marks_of
+from train.schedule import parameter_groups, set_learning_rates
+from train.synonyms import Synonyms
+from train.towers import Towers, towers_of
+from train.trainer import STATE, Report, check_folder, save
+from train.words import EPOCHS as TEXT_EPOCHS
+from train.words import export_pupil, goals_of, known_texts, learn_lesson, make_lesson
+
+EPOCHS, BATCH, RATE, WARMUP = 10, 256, 5e-4, 0.05
+MIXED = 0.5
+"""Share of the photographs that are mixed with another one (mixup: Zhang et al. 2018)."""
+LOOKED_AT = 8000
+"""So many photographs and captions say how the joined space is cut, and where the pupil begins."""
+LEAST_TEXTS = 40_000
+"""So many texts, if there are as many, are read while learning to read."""
+
+
+def distil(
+    checkpoints: Sequence[Checkpoint],
+    synonyms: Synonyms,
+    sources: Sequence[Source],
+    out: Path,
+    *,
+    epochs: int = EPOCHS,
+    resume: bool = False,
+    threads: int | None = None,
+    device: str = "auto",
+    seed: int = 7,
+    report: Report = lambda progress: None,
+) -> Path:
+    """Make one of ``checkpoints`` by the training part of ``sources``; return the folder ``out``/checkpoint.
+
+    ``out`` keeps the decoded photographs, and after every of the ``epochs`` over these the whole state, from which
+    ``resume`` goes on. Without ``threads``, a step takes as many cores as are idle.
+
+    Raises:
+        SourceError: the sources have too few photographs.
+        UsageError: the checkpoints do not fit together, one re-ranks, or the run folder is in use.
+    """
+    check_folder(out, resume)
+    torch.set_num_threads(threads or 1)
+    torch.manual_seed(seed)
+    base, rng, device = checkpoints[0], random.Random(seed), pick_device(torch, device)
+    joined, pupil = Joined(checkpoints, device), towers_of(base, device)
+    data = _variations(base)
+    learning, validation = gather_pairs(sources, data, base.preprocessing, out / "pixels")
+    if len(learning) < BATCH:
+        raise SourceError(f"{len(learning)} photographs are fewer than one batch ({BATCH}): give more --data")
+    _begin(joined, pupil, learning, base.dimension)
+    lessons = _Looking(joined, pupil, learning, data, epochs, seed)
+    if resume:
+        lessons.restore(torch.load(out / STATE, map_location=device, weights_only=True))
+    judge = _Judge(joined, pupil, validation)
+    report(lessons.examined(judge.photographs()))
+    while lessons.epoch < epochs:
+        for progress in lessons.one_epoch(threads):
+            report(progress)
+        save(lessons.state(), out / STATE)
+        report(lessons.examined(judge.photographs()))
+    lesson = make_lesson(synonyms, known_texts(sources, base, rng), rng, LEAST_TEXTS)
+    goals = goals_of(lesson, joined.embed_texts)
+    for epoch in learn_lesson(pupil, lesson, goals, out / "states", epochs=TEXT_EPOCHS, threads=threads, seed=seed):
+        report(dataclasses.replace(lessons.examined(judge.texts()), epoch=epoch))
+    facts = {
+        "distilled": {"from": [each.fingerprint for each in checkpoints], "phrases": len(synonyms.meanings)},
+        "validation": judge.marks(),
+    }
+    folder = export_pupil(pupil, base, facts, out / "checkpoint")
+    by_arithmetic = quantize_image_tower(
+        pupil.model, Checkpoint(folder), learning, validation, judge.read().cpu().numpy()
+    )
+    note(folder, {"recall@10 by arithmetic of the image tower": by_arithmetic})
+    return folder
+
+
+def _variations(base: Checkpoint) -> DataRecipe:
+    """Return how ``base`` saw its photographs varied, as far as it says so, and by which split it was trained."""
+    share, seed = split_of(base)
+    known = {field.name for field in dataclasses.fields(DataRecipe)}
+    said = {name: value for name, value in base.recipe.get("data", {}).items() if name in known}
+    return DataRecipe(**said | {"train_share": share, "split_seed": seed})
+
+
+def _begin(joined: Joined, pupil: Towers, pairs: Pairs, dimension: int) -> None:
+    """Cut the joined space to as many numbers as the pupil has, and turn the pupil into it."""
+    model, rows, captions = pupil.model.eval(), pairs.sample(LOOKED_AT), pairs.first_captions()
+    for part in model.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0  # what is to be learnt does not err by chance
+    texts, pixels = [captions[row] for row in rows.tolist()], np.asarray(pairs.pixels[rows])
+    seen, read = joined.look(pupil.photographs(pixels), texts, dimension)
+    with torch.no_grad():
+        model.visual_projection = fit_projection(model.visual_projection, pupil.embed_images(model, pixels), seen)
+        model.text_projection = fit_projection(model.text_projection, pupil.embed_texts(model, texts), read)
+
+
+class _Looking:
+    """Everything that changes while the image tower learns."""
+
+    def __init__(self, joined: Joined, pupil: Towers, pairs: Pairs, data: DataRecipe, epochs: int, seed: int) -> None:
+        model = pupil.model
+        side = nn.ModuleDict({"vision_model": model.vision_model, "visual_projection": model.visual_projection})
+        self._joined, self._pupil, self._data, self._seed = joined, pupil, data, seed
+        self._pixels, self._count = Rows(pairs.pixels, pupil.device), len(pairs)
+        self._optimizer = torch.optim.AdamW(parameter_groups(side, 0.05, 1.0), betas=(0.9, 0.98))
+        self._learning = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+        self._steps_per_epoch = self._count // BATCH
+        self._steps = self._steps_per_epoch * epochs
+        self.epoch = self._step = 0
+
+    def one_epoch(self, threads: int | None) -> Iterator[Progress]:
+        """Look at every photograph once, in an order and in variations that depend on seed and epoch only."""
+        rng, cores = np.random.default_rng(np.random.SeedSequence([self._seed, self.epoch])), Cores()
+        order = rng.permutation(self._count)
+        for number in range(self._steps_per_epoch):
+            started = time.perf_counter()
+            torch.set_num_threads(threads or cores.idle())
+            loss = self._one_step(np.sort(order[number * BATCH : (number + 1) * BATCH]), rng)
+            rate = BATCH / (time.perf_counter() - started)
+            done = self.epoch + (number + 1) / self._steps_per_epoch
+            yield Progress(done, self._step, self._steps, loss, self._temperature, rate)
+        self.epoch += 1
+
+    def _one_step(self, rows: Any, rng: np.random.Generator) -> float:
+        set_learning_rates(self._optimizer, self._step, self._steps, RATE, WARMUP)
+        pictures = mixed(augment(self._pixels[rows], draw_variation(len(rows), rng, self._data)), rng)
+        goals = self._joined.embed_photographs(pictures)
+        self._pupil.model.train()
+        loss = 1 - (self._pupil.embed_photographs(self._pupil.model, pictures) * goals).sum(dim=1).mean()
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self._learning, 1.0)
+        self._optimizer.step()
+        self._step += 1
+        return float(loss.detach())
+
+    @property
+    def _temperature(self) -> float:
+        return float(torch.exp(-self._pupil.model.logit_scale.detach()))
+
+    def examined(self, marks: dict[str, float]) -> Progress:
+        """Return what a run says when it has been examined."""
+        return Progress(self.epoch, self._step, self._steps, math.nan, self._temperature, 0.0, marks)
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` needs to go on as if nothing had happened."""
+        parts = {"model": self._pupil.model.state_dict(), "optimizer": self._optimizer.state_dict()}
+        return parts | {"directions": self._joined.directions, "epoch": self.epoch, "steps": self._steps}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state; raises UsageError where it belongs to another run."""
+        try:
+            if state["steps"] != self._steps:
+                raise UsageError("last.pt belongs to other data or another --epochs: resume with the same")
+            self._pupil.model.load_state_dict(state["model"])
+            self._optimizer.load_state_dict(state["optimizer"])
+            self._joined.directions, self.epoch = state["directions"], state["epoch"]
+        except (KeyError, RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise UsageError(f"last.pt belongs to other checkpoints or another run: {reason}") from error
+        self._step = self.epoch * self._steps_per_epoch
+
+
+class _Judge:
+    """Examines the pupil on photographs and captions of validation."""
+
+    def __init__(self, joined: Joined, pupil: Towers, pairs: Pairs) -> None:
+        self._pupil, self._pairs = pupil, pairs
+        seen = torch.cat([joined.embed_photographs(each) for each in pupil.photographs(pairs.pixels)])
+        self._seen, self._read = seen, joined.embed_texts(pairs.first_captions())
+
+    @torch.no_grad()
+    def look(self) -> Tensor:
+        """Return where the pupil sees the photographs, unit rows (n, d)."""
+        return self._pupil.embed_images(self._pupil.model.eval(), self._pairs.pixels)
+
+    @torch.no_grad()
+    def read(self) -> Tensor:
+        """Return where the pupil reads the captions, unit rows (n, d)."""
+        return self._pupil.embed_texts(self._pupil.model.eval(), self._pairs.first_captions())
+
+    def photographs(self) -> dict[str, float]:
+        """Return how near the pupil sees to the joined ones, and what is found by captions as these read them."""
+        seen = self.look()
+        return {"cosine": float((seen * self._seen).sum(dim=1).mean())} | self._marks(seen, self._read)
+
+    def texts(self) -> dict[str, float]:
+        """Return how near the pupil reads to the joined ones, and what is found."""
+        read = self.read()
+        return {"cosine": float((read * self._read).sum(dim=1).mean())} | self._marks(self.look(), read)
+
+    def marks(self) -> dict[str, float]:
+        """Return what the pupil finds by itself."""
+        return self._marks(self.look(), self.read())
+
+    def _marks(self, images: Tensor, texts: Tensor) -> dict[str, float]:
+        return marks_of(self._pairs, images.cpu().numpy(), texts.cpu().numpy())
+
+
+def mixed(pictures: Tensor, rng: np.random.Generator) -> Tensor:
+    """Return pictures (n, 3, height, width), `MIXED` of them blended with another one, which stays the weaker half."""
+    count = len(pictures)
+    own = np.where(rng.random(count) < MIXED, rng.uniform(0.5, 1.0, count), 1.0).astype(np.float32)
+    share = torch.from_numpy(own).to(pictures.device)[:, None, None, None]
+    return share * pictures + (1 - share) * pictures[torch.from_numpy(rng.permutation(count)).to(pictures.device)]
