@@ -239,10 +239,15 @@ def _download(model: str) -> Path:
     if model.count("/") > 1 or model.startswith((".", "/", "~")):
         raise CheckpointError(f"no checkpoint folder {model}: give a folder, a hub name, or a bundled one ({bundled})")
     from huggingface_hub import snapshot_download
+
+    wanted = ["*.json", "*.txt", "*.model", "*.safetensors", "*.onnx"]
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(model, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors", "*.onnx"]))
+        folder = Path(snapshot_download(model, allow_patterns=wanted))
+        if not any(folder.glob("*.safetensors")):  # an older one, which has nothing else
+            folder = Path(snapshot_download(model, allow_patterns=[*wanted, "*.bin"]))
+        return folder
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
             f"no checkpoint {model!r}: no such folder, not bundled ({bundled}), "

@@ -114,15 +114,32 @@ class Ledger:
 
     def write(self, entries: Iterable[Entry]) -> None:
         """Add or replace entries, all or none."""
+        rows = [_row(entry) for entry in entries]
         with self._translated(), self._db:
-            self._db.executemany(
-                "INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", [_row(entry) for entry in entries]
-            )
+            self._db.executemany("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", rows)
+            if rows:
+                self._set_optimized(False)
 
     def remove(self, item_ids: Iterable[str]) -> None:
         """Forget entries."""
         with self._translated(), self._db:
             self._db.executemany("DELETE FROM files WHERE item_id = ?", [(item_id,) for item_id in item_ids])
+            self._set_optimized(False)
+
+    @property
+    def optimized(self) -> bool:
+        """Whether the store has been optimized since entries were last written, by this run or one before."""
+        with self._translated():
+            row = self._db.execute("SELECT value FROM about WHERE key = 'optimized'").fetchone()
+        return row is None or row[0] == "yes"
+
+    @optimized.setter
+    def optimized(self, value: bool) -> None:
+        with self._translated(), self._db:
+            self._set_optimized(value)
+
+    def _set_optimized(self, value: bool) -> None:
+        self._db.execute("INSERT OR REPLACE INTO about VALUES ('optimized', ?)", ("yes" if value else "no",))
 
     def close(self) -> None:
         """Close the file."""

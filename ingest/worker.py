@@ -225,8 +225,9 @@ def _finish(run: Run, prune: bool) -> Summary:
     run.counts["missing"] += sum(1 for entry in left if entry.state != "quarantined")
     summary = run.summary()
     summary.check()
-    if summary.indexed or summary.duplicate or summary.pruned:
+    if not run.ledger.optimized:  # what a run before wrote counts too, if it was stopped
         run.store.optimize()
+        run.ledger.optimized = True
     return summary
 
 

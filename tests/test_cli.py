@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from tiny_clip import make_tiny_clip
 
@@ -147,6 +148,12 @@ def test_export_writes_every_item(home: Path) -> None:
     assert len(rows) == 40
     assert all(len(row["vector"]) == 256 for row in rows)
     assert engine("export", "items.parquet", folder=home).returncode == 0
+    table = pq.read_table(home / "items.parquet")  # type: ignore[no-untyped-call]
+    fields = {name for row in rows for name in row} - {"vector"}
+    assert set(table.column_names) == fields, "those too that the first item lacks"
+    assert any(name not in rows[0] for name in fields)
+    kept = [{name: value for name, value in row.items() if value is not None} for row in table.to_pylist()]
+    assert kept == [{name: value for name, value in row.items() if name != "vector"} for row in rows]
     assert engine("export", "items.xml", folder=home).returncode == 2
 
 

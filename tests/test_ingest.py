@@ -17,7 +17,7 @@ from PIL import Image
 from workshop import Shop, paint, vectors_of
 
 from engine.encoder import Encoder
-from engine.errors import SourceError
+from engine.errors import SourceError, StoreFull
 from engine.records import Item, Record, Rejected, point_id
 from engine.store.edge import EdgeStore
 from ingest import worker
@@ -72,6 +72,27 @@ def test_a_run_with_files_that_are_no_photographs_does_not_load_the_encoder_agai
     assert shop.ingest() == Summary(found=4, indexed=3, quarantined=1)
     assert shop.ingest() == Summary(found=4, unchanged=3, quarantined=1)
     assert shop.loaded == 0 and [problem.uri for problem in shop.problems] == [str(shop.photos / "broken.jpg")]
+
+
+def test_a_store_that_a_run_left_unoptimized_is_optimized_by_the_next(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def full(store: EdgeStore) -> None:
+        calls.append("full")
+        raise StoreFull("no room")
+
+    fill(shop, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(EdgeStore, "optimize", full)
+        with pytest.raises(StoreFull):
+            shop.ingest()
+    monkeypatch.setattr(EdgeStore, "optimize", lambda store: calls.append("optimized"))
+    assert shop.ingest() == Summary(found=3, unchanged=3)
+    assert calls == ["full", "optimized"]
+    shop.ingest()
+    assert calls == ["full", "optimized"], "and not again, as nothing has changed"
 
 
 def test_a_relative_path_is_the_same_source_as_an_absolute_one(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

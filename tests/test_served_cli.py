@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tiny_clip import make_tiny_clip
 from workshop import command, environment, paint
 
 from engine.cli.serve import listen
@@ -62,6 +63,17 @@ def test_a_query_finds_the_same_with_and_without_a_server(ingested: Path, drawin
         ours, theirs = (json.loads(answer.stdout)["hits"] for answer in (one, other))
         assert [hit["id"] for hit in ours] == [hit["id"] for hit in theirs]
         assert [hit["score"] for hit in ours] == pytest.approx([hit["score"] for hit in theirs], abs=2e-3)
+
+
+def test_a_query_through_a_server_refuses_a_checkpoint_that_did_not_make_the_collection(
+    ingested: Path, tmp_path: Path
+) -> None:
+    other = make_tiny_clip(tmp_path / "other")
+    with served(ingested) as url:
+        told = run("query", "coat", "--model", other, cwd=tmp_path, ENGINE_URL=url)
+        assert (told.returncode, told.stdout) == (5, ""), told.stderr
+        assert "the index was made by checkpoint 'fashion-small'" in told.stderr
+        assert run("query", "coat", "--model", "fashion-small", cwd=tmp_path, ENGINE_URL=url).returncode == 0
 
 
 def test_photographs_are_ingested_while_the_store_is_served(ingested: Path, tmp_path: Path) -> None:

@@ -68,6 +68,15 @@ def test_captions_and_metadata_lie_beside_the_photograph(tmp_path: Path) -> None
     }
 
 
+def test_titles_are_text_and_products_keywords_whatever_they_look_like(tmp_path: Path) -> None:
+    for name, metadata in (("a", '{"Title": "Red", "productId": 123}'), ("b", '{"Title": ["Blue", "Wool"]}')):
+        photo(tmp_path / f"{name}.png")
+        (tmp_path / f"{name}.json").write_text(metadata)
+    assert FolderSource(tmp_path).fields() == {"title": "text", "product_id": "keyword"}
+    items, _ = split(tmp_path)
+    assert [item.payload for item in items] == [{"title": "Red", "product_id": "123"}, {"title": "Blue, Wool"}]
+
+
 def test_a_sidecar_that_cannot_be_read_is_quarantined_and_its_photograph_kept(tmp_path: Path) -> None:
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         photo(tmp_path / name)

@@ -91,6 +91,24 @@ def test_a_column_gets_the_one_type_that_fits_all_its_values(tmp_path: Path) -> 
     assert isinstance(second.payload["price"], float)
 
 
+def test_codes_that_look_like_powers_of_ten_are_keywords(tmp_path: Path) -> None:
+    path = shop(tmp_path, "image,code,size,ratio\na.jpg,E10,38,1e3\nb.jpg,e4,E40,.5\n", "a.jpg", "b.jpg", name="t.csv")
+    source = TableSource(path)
+    assert source.fields() == {"code": "keyword", "size": "keyword", "ratio": "float"}
+    items, _ = split(path)
+    assert [item.payload for item in items] == [
+        {"code": "E10", "size": "38", "ratio": 1000.0},
+        {"code": "e4", "size": "E40", "ratio": 0.5},
+    ]
+
+
+@pytest.mark.parametrize("header", ["product_id", "productId", "Product ID"])
+def test_numbers_of_products_are_keywords_however_their_column_is_written(header: str, tmp_path: Path) -> None:
+    path = shop(tmp_path, f"image,{header}\na.jpg,1001\n", "a.jpg", name="t.csv")
+    assert TableSource(path).fields() == {"product_id": "keyword"}
+    assert split(path)[0][0].payload == {"product_id": "1001"}
+
+
 def test_an_image_column_may_name_files_in_every_usual_way(tmp_path: Path) -> None:
     absolute = tmp_path / "elsewhere.jpg"
     Image.new("RGB", (6, 8)).save(absolute)

@@ -183,6 +183,16 @@ def _row(record: Record) -> dict[str, Any]:
     return row
 
 
+def _columns(rows: Iterator[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Return every field that any row has as a column; None where a row lacks it."""
+    columns: dict[str, list[Any]] = {"point_id": []}
+    for count, row in enumerate(rows):
+        columns |= {name: [None] * count for name in row if name not in columns}
+        for name, values in columns.items():
+            values.append(row.get(name))
+    return columns
+
+
 def _write_rows(file: str, rows: Iterator[dict[str, Any]]) -> int:
     count = 0
     if file.endswith(".parquet"):
@@ -191,9 +201,9 @@ def _write_rows(file: str, rows: Iterator[dict[str, Any]]) -> int:
             import pyarrow.parquet as pq
         except ImportError:
             raise UsageError("Parquet needs an extra: pip install 'fashion-search-engine[parquet]'") from None
-        table = pa.Table.from_pylist(list(rows))
-        pq.write_table(table, file)
-        return int(table.num_rows)
+        columns = _columns(rows)
+        pq.write_table(pa.table(columns), file)
+        return len(columns["point_id"])
     if file != "-" and not file.endswith((".jsonl", ".ndjson")):
         raise UsageError(f"{file}: give a name that ends in .jsonl or .parquet, or - for stdout")
     out = sys.stdout if file == "-" else Path(file).open("w", encoding="utf-8")  # noqa: SIM115

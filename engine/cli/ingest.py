@@ -45,7 +45,8 @@ def ingest_command(
     device: DeviceOption = None,
     source: Annotated[str, typer.Option("--source", help="auto, deepfashion, table, folder or tar.")] = "auto",
     where: Annotated[
-        list[str] | None, typer.Option("--where-ingested", help="Only items that pass, as for query --where.")
+        list[str] | None,
+        typer.Option("--where-ingested", help="Only items whose attributes in the source pass, as for query --where."),
     ] = None,
     image_column: Annotated[str | None, typer.Option(help="Table: column with the image file.")] = None,
     id_column: Annotated[str | None, typer.Option(help="Table: column with the item id.")] = None,
@@ -53,7 +54,12 @@ def ingest_command(
     caption_column: Annotated[str | None, typer.Option(help="Table: column with the caption.")] = None,
     product_column: Annotated[str | None, typer.Option(help="Table: column with the product id.")] = None,
     id_prefix: Annotated[str, typer.Option(help="Put before every item id, to tell two sources apart.")] = "",
-    prune: Annotated[bool, typer.Option("--prune", help="Delete items whose file is no longer there.")] = False,
+    prune: Annotated[
+        bool,
+        typer.Option(
+            "--prune", help="Delete items that this source no longer has, or that --where-ingested leaves out."
+        ),
+    ] = False,
     report: Annotated[
         Path | None, typer.Option(help="Write what was not indexed, with reasons, as JSON Lines.")
     ] = None,

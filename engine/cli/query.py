@@ -72,7 +72,9 @@ def query_command(
 
     Without any of these, --where alone lists what passes the filter. A score is a cosine.
     """
+    from engine.checkpoint import find_checkpoint
     from engine.cli import output
+    from engine.passport import check_fingerprint
     from engine.search import Page, Query
 
     form = output.choose(as_json=as_json, as_jsonl=as_jsonl, as_csv=as_csv, as_paths=as_paths)
@@ -89,6 +91,8 @@ def query_command(
     queries = [replace(query, text=one) for one in _texts(text)]
     settings = settings_of(store, collection, model, device)
     server = open_served(settings)
+    if server and model:  # who names none means whichever the server has
+        check_fingerprint(server.spec().passport, find_checkpoint(settings.model))
     found = _ask_server(server, queries, page) if server else _search_here(settings, queries, page)
     answers = [output.Answer(one.text, hits) for one, hits in zip(queries, found, strict=True)]
     output.write(answers, form, several=text == "-", pictures=pictures)

@@ -111,10 +111,10 @@ class DeepFashionSource:
                 captions = self._captions.get(name, ())
                 yield Item(self._prefix + key, entry.path, payload, captions, stat.st_size, stat.st_mtime_ns)
         described = {CAPTIONS: set(self._captions), **{source: set(labels) for source, labels in self._labels.items()}}
-        for source, named in described.items():
-            for name in sorted(named - names):
-                uri = str(self._images.absolute() / name)
-                yield Rejected(uri, "quarantined", f"named in {source}, but there is no such image")
+        for name in sorted(frozenset().union(*described.values()) - names):
+            files = ", ".join(source for source, named in described.items() if name in named)
+            uri = str(self._images.absolute() / name)
+            yield Rejected(uri, "quarantined", f"named in {files}, but there is no such image")
 
 
 def parse_name(name: str) -> Payload:

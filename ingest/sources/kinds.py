@@ -19,12 +19,15 @@ RESERVED = frozenset(
 )
 """Payload fields that the ingest itself writes: a user's column of that name gets a trailing underscore."""
 
+FIXED_KINDS: Mapping[str, FieldKind] = {"title": "text", "product_id": "keyword"}
+"""Payload fields that mean the same in every collection: what their values look like does not matter."""
+
 ABSENT = frozenset({"", "NA", "N/A", "nan", "NaN", "NAN", "null", "NULL"})
 CAPTION_NAMES = ("caption", "captions", "description", "text")
 TITLE_NAMES = ("title", "name", "product_name", "productdisplayname")
 
 _INTEGER = re.compile(r"[+-]?(0|[1-9]\d{0,17})")
-_FLOAT = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d{1,3})?")
+_FLOAT = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d+)?|\.\d+)([eE][+-]?\d{1,3})?")
 _DATETIME = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
 _YES, _NO = frozenset({"true", "yes"}), frozenset({"false", "no"})
 _MOST_DISTINCT = 4096
@@ -82,7 +85,7 @@ def _fits(text: str, kind: FieldKind) -> bool:
     if kind == "integer":
         return _INTEGER.fullmatch(text) is not None
     if kind == "float":
-        return _FLOAT.fullmatch(text) is not None and text[-1] not in "+-." and math.isfinite(float(text))
+        return _FLOAT.fullmatch(text) is not None and math.isfinite(float(text))
     if _DATETIME.fullmatch(text) is None:
         return False
     try:
@@ -158,7 +161,7 @@ def _to_bool(value: Value) -> Value:
 
 _CASTS: dict[FieldKind, Callable[[Value], Value]] = {
     "keyword": _to_keyword,
-    "text": as_text,
+    "text": lambda value: ", ".join(value) if isinstance(value, list) else as_text(value),
     "bool": _to_bool,
     "integer": lambda value: int(float(text)) if "." in (text := as_text(value)) else int(text),
     "float": lambda value: float(as_text(value)),
@@ -218,7 +221,7 @@ class Sidecars:
         """Return name and kind of every payload field that occurs."""
         names = payload_names(sorted(self._guesses))
         kinds = {key: guess.kind() for key, guess in sorted(self._guesses.items())}
-        return {names[key]: "text" if key == "title" else kind for key, kind in kinds.items() if kind is not None}
+        return {names[key]: FIXED_KINDS.get(names[key], kind) for key, kind in kinds.items() if kind is not None}
 
     def payload(self, raw: Mapping[str, object]) -> Payload:
         """Return one photograph's metadata as a payload."""

@@ -12,7 +12,16 @@ from pathlib import Path
 from engine.errors import SourceError, UsageError
 from engine.records import FieldKind, Item, Payload, Rejected
 from ingest.sources.files import counted, is_photograph, no_photograph, read_file, walk, why
-from ingest.sources.kinds import CAPTION_NAMES, TITLE_NAMES, Convert, Guess, converter, payload_names, sentences
+from ingest.sources.kinds import (
+    CAPTION_NAMES,
+    FIXED_KINDS,
+    TITLE_NAMES,
+    Convert,
+    Guess,
+    converter,
+    payload_names,
+    sentences,
+)
 from ingest.sources.photos import Photos, images_folder
 from ingest.sources.rows import Row, is_kaggle, open_table
 
@@ -191,7 +200,7 @@ class TableSource:
         fixed |= {name: word for name, word in _KAGGLE.items() if kaggle}
         free = payload_names((names[n] for n in guesses if names[n] not in fixed), taken=fixed.values())
         fields = {n: fixed.get(names[n]) or free[names[n]] for n in guesses}
-        keywords = {product} | {n for n, name in enumerate(names) if kaggle and name in _KAGGLE_TEXT}
+        keywords = {n for n, name in enumerate(names) if kaggle and name in _KAGGLE_TEXT}
         kinds: dict[str, FieldKind] = {}
         converts: list[tuple[int, str, Convert]] = []
         for n, guess in guesses.items():
@@ -200,7 +209,7 @@ class TableSource:
                 continue
             if kaggle and names[n] == "year" and kind == "float":
                 kind = "integer"
-            kinds[fields[n]] = kind = "text" if n == title else "keyword" if n in keywords else kind
+            kinds[fields[n]] = kind = FIXED_KINDS.get(fields[n], "keyword" if n in keywords else kind)
             converts.append((n, fields[n], converter(kind, few=guess.repeats(), strings=self._table.is_text)))
         return _Plan(key, image, title, captions, fields, kinds, tuple(converts), rows)
 
