@@ -21,9 +21,12 @@ Run = Mapping[str, Sequence[str]]
 
 
 def write_qrels(path: Path, qrels: Qrels) -> None:
-    """Write ``{query: {item id: relevance}}``; relevances are rounded to whole numbers, as the format wants."""
+    """Write ``{query: {item id: relevance}}``; relevances become whole numbers, as the format wants.
+
+    They are rounded, but what is above 0 stays above 0: it is a right answer.
+    """
     lines = (
-        f"{_quoted(query)} 0 {_quoted(item)} {round(relevance)}\n"
+        f"{_quoted(query)} 0 {_quoted(item)} {max(round(relevance), int(relevance > 0))}\n"
         for query, answers in qrels.items()
         for item, relevance in answers.items()
     )

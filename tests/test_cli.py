@@ -18,6 +18,7 @@ import pytest
 from tiny_clip import make_tiny_clip
 
 from engine.checkpoint import BUNDLED
+from eval.trec import read_qrels, read_run
 from ingest.lookbook.draw import draw_lookbook
 
 CLEAN = {key: value for key, value in os.environ.items() if not key.startswith(("QDRANT_", "ENGINE_"))}
@@ -183,6 +184,28 @@ def test_ground_truth_queries_are_asked_of_the_collection(home: Path) -> None:
     result = engine("eval", "--ground-truth", "truth.json", "--out", "truth", folder=home)
     assert result.returncode == 0, result.stderr
     assert "recall@10" in result.stdout.lower()
+    assert read_qrels(home / "truth" / "qrels.trec") == {"hat": {item: 1}, "red dress": {"not-there": 1}}
+    run = read_run(home / "truth" / "run.trec")
+    assert run.keys() == {"hat", "red dress"}
+    assert item in run["hat"]
+
+
+def test_a_checkpoint_is_trained_from_a_table_whose_columns_are_named(home: Path) -> None:
+    pictures = sorted((home / "look-book" / "images").iterdir())
+    rows = [f"{path.name},a garment number {number}" for number, path in enumerate(pictures)]
+    (home / "table").mkdir()
+    (home / "table" / "wares.csv").write_text("\n".join(["picture,words", *rows]) + "\n")
+    (home / "table" / "images").symlink_to(pictures[0].parent)
+    (home / "tiny.toml").write_text(
+        "[model]\nimage_height = 32\nimage_width = 32\nvision_stem = 8\nvision_widths = [8, 16, 64]\n"
+        "vision_depths = [1, 1, 1]\ntext_width = 16\ntext_layers = 1\ntext_heads = 2\nvocabulary = 700\n"
+        "dimension = 12\n[data]\nsplit_seed = 3\n[optimizer]\nbatch_size = 8\nepochs = 1\n"
+    )
+    named = ("--source", "table", "--image-column", "picture", "--caption-column", "words")
+    result = engine("train", "tiny.toml", "--data", "table", "--base", "scratch", *named, "--out", "run", folder=home)
+    assert result.returncode == 0, result.stderr
+    assert "data: product table (wares.csv): 40 rows" in result.stderr
+    assert (home / result.stdout.strip() / "model.safetensors").exists()
 
 
 def test_an_examination_never_touches_the_collection_it_is_named_after(home: Path) -> None:

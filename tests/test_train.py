@@ -583,6 +583,26 @@ def test_a_new_image_tower_learns_beside_the_text_tower_of_a_checkpoint(drawings
     assert float(teacher @ pupil) > float(teacher @ alone), "it learns from the image tower too"
 
 
+def test_a_checkpoint_says_what_it_is_what_it_learnt_from_and_what_was_measured(
+    drawings: Source, tmp_path: Path
+) -> None:
+    folder = train(tiny(epochs=1), [drawings], tmp_path / "run")
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    checkpoint = Checkpoint(folder)
+    assert checkpoint.notes["data"] == [drawings.description]
+    marks = checkpoint.notes["validation"]
+    for words in (
+        drawings.description,
+        checkpoint.fingerprint[:12],
+        f"| mrr | {marks['mrr']:.4g} |",
+        "epochs 1, batch size",
+    ):
+        assert words in card
+    assert f"embeddings of {checkpoint.dimension} numbers" in card
+    assert f"{checkpoint.preprocessing.width} x {checkpoint.preprocessing.height} pixels" in card
+    assert str(tmp_path) not in card, "where somebody keeps photographs is nobody's business"
+
+
 def test_a_teacher_that_is_none_or_sees_another_size_is_refused(drawings: Source, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="teach_weight needs a teacher"):
         train(tiny(teach_weight=1.0), [drawings], tmp_path / "none", threads=1)
@@ -653,6 +673,30 @@ def test_steps_that_give_no_number_are_skipped_and_too_many_end_the_run(
     assert any(isinstance(part, torch.nn.BatchNorm2d) for part in run.model.modules())
     for buffer, at_first in zip(run.model.buffers(), before, strict=True):
         assert not buffer.is_floating_point() or torch.equal(buffer, at_first)
+
+
+def test_after_too_many_steps_without_a_number_the_last_good_epoch_is_a_checkpoint(
+    drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = train(tiny(epochs=1), [drawings], tmp_path / "good", threads=1)
+    told: list[Progress] = []
+    monkeypatch.setattr("train.run.MAX_BAD_STEPS", 1)
+
+    def spoil(progress: Progress) -> None:
+        told.append(progress)
+        if progress.validation:
+            monkeypatch.setattr("train.run.contrastive_loss", lambda images, *_: images.sum() * math.nan)
+
+    with pytest.raises(UsageError, match=r"2 steps gave no number: .*checkpoint is that of the last good epoch"):
+        train(tiny(epochs=5), [drawings], tmp_path / "run", threads=1, report=spoil)
+    assert told[-1].skipped == 1
+    saved = find_checkpoint(str(tmp_path / "run" / "checkpoint"))
+    assert saved.notes["epochs"] == 1
+    assert load_encoder(saved, "cpu").encode_texts(["dress"]).shape == (1, 12)
+    assert {path.name for path in saved.folder.iterdir()} >= {"model.safetensors", "text.onnx", "image.onnx"}
+    assert good != saved.folder
+    for line in (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines():
+        json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
 
 
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:

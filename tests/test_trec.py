@@ -25,6 +25,11 @@ def test_runs_and_right_answers_come_back_as_they_were_whatever_the_ids(
     assert read_qrels(tmp_path / "qrels") == qrels
 
 
+def test_relevances_become_whole_numbers_and_right_answers_stay_right(tmp_path: Path) -> None:
+    write_qrels(tmp_path / "qrels", {"coat": {"a": 0.3, "b": 1.6, "c": 0.0}})
+    assert read_qrels(tmp_path / "qrels") == {"coat": {"a": 1, "b": 2, "c": 0}}
+
+
 def test_ir_measures_reads_our_files_and_sees_our_order(tmp_path: Path) -> None:
     write_run(tmp_path / "run", {"a red dress": ["zz 1.jpg", "aa.jpg", "mm.jpg"]})
     write_qrels(tmp_path / "qrels", {"a red dress": {"mm.jpg": 1, "zz 1.jpg": 0}})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ def draw_curves(log: Path, target: Path) -> None:
     from matplotlib import pyplot
 
     entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    steps = [entry for entry in entries if entry["validation"] is None and math.isfinite(entry["loss"])]
+    steps = [entry for entry in entries if entry["validation"] is None and entry["loss"] is not None]
     ends = [entry for entry in entries if entry["validation"]]
     figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(12, 3.2), layout="constrained")
     left.plot([entry["epoch"] for entry in steps], [entry["loss"] for entry in steps], linewidth=0.6)

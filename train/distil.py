@@ -26,6 +26,7 @@ from engine.errors import SourceError, UsageError
 from eval.split import split_of
 from ingest.sources.source import Source
 from train.augment import augment, draw_variation
+from train.card import write_card
 from train.cores import Cores
 from train.export import note
 from train.joined import Joined, fit_projection
@@ -105,6 +106,7 @@ def distil(
         pupil.model, Checkpoint(folder), learning, validation, judge.read().cpu().numpy()
     )
     note(folder, {"recall@10 by arithmetic of the image tower": by_arithmetic})
+    write_card(folder, sources)
     return folder
 
 

@@ -38,9 +38,13 @@ COUNTERS = ("epoch", "step", "bad_steps", "best", "best_epoch")
 SIGMOID_SCALE, SIGMOID_BIAS = math.log(10.0), -10.0
 
 
+class NoNumbersError(Exception):
+    """Too many steps gave no number. Its argument says how many."""
+
+
 @dataclass(frozen=True)
 class Progress:
-    """What a run says of itself after a step or an epoch."""
+    """What a run says of itself after a step or an epoch; ``skipped``: so many steps so far gave no number."""
 
     epoch: float
     step: int
@@ -49,6 +53,7 @@ class Progress:
     temperature: float
     images_per_s: float
     validation: dict[str, float] | None = None
+    skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,7 @@ class Run:
             loss = self._one_step(self._batch(rows, rng))
             rate = len(rows) / (time.perf_counter() - started)
             progress = self.epoch + (number + 1) / self.steps_per_epoch
-            yield Progress(progress, self.step, self.steps, loss, self.temperature, rate)
+            yield Progress(progress, self.step, self.steps, loss, self.temperature, rate, None, self.bad_steps)
         self.epoch += 1
 
     def use_idle_cores(self) -> None:
@@ -181,9 +186,7 @@ class Run:
                 buffer.copy_(before)  # batch normalisation has looked already
             self.bad_steps += 1
             if self.bad_steps > MAX_BAD_STEPS:
-                raise UsageError(
-                    f"{self.bad_steps} steps gave no number: lower learning_rate; last.pt is the last good state"
-                )
+                raise NoNumbersError(self.bad_steps)
             return math.nan
         self.optimizer.step()
         with torch.no_grad():

@@ -18,6 +18,7 @@ from engine.encoder import pick_device
 from engine.errors import SourceError, UsageError
 from ingest.sources.source import Source
 from train import parallel
+from train.card import write_card
 from train.cross_encoder import fit_cross_encoder
 from train.curves import draw_curves
 from train.export import Reranking, export_checkpoint, note
@@ -28,7 +29,7 @@ from train.quantize import quantize_image_tower
 from train.recipe import Recipe, inherit
 from train.reduce import reduce_dimension
 from train.reranker import choose_weights, fit_token_heads
-from train.run import Progress, Run
+from train.run import NoNumbersError, Progress, Run
 from train.teacher import taught_images
 from train.towers import open_towers, preprocessing_of, taught_text_tower
 
@@ -89,7 +90,10 @@ def train(
             run.taught = taught_images(teacher, learning, spec, out / "states").to(run.device)
     if resume:
         run.restore(torch.load(out / STATE, map_location=run.device, weights_only=True))
-    marks = _epochs(run, validation, out, report)
+    try:
+        marks = _epochs(run, validation, out, report)
+    except NoNumbersError as error:
+        raise UsageError(f"{error} steps gave no number: lower learning_rate; {_last_good(run, out, base)}") from error
     merge(run.average.module)
     if before is not None:
         alpha = best_mixture(run.average.module, before, lambda: run.examine(validation)[JUDGE])
@@ -105,14 +109,28 @@ def train(
             _export(run, validation, marks, folder, base, report)
             if taught is not None:
                 note(folder, {"text_base": {"fingerprint": taught.fingerprint, "recipe": taught.recipe}})
+            write_card(folder, sources)
             draw_curves(out / LOG, out / "curves.png")
     parallel.leave()
     return folder
 
 
+def _last_good(run: Run, out: Path, base: Checkpoint | None) -> str:
+    """Write the checkpoint of the last epoch that ended well, and say where it is."""
+    if not (out / STATE).exists():
+        return "no epoch has ended"
+    if parallel.rank() == 0:
+        run.restore(torch.load(out / STATE, map_location=run.device, weights_only=True))
+        model, towers = run.average.module, run.towers
+        merge(model)
+        facts = {"recipe": asdict(run.recipe), "epochs": run.epoch}
+        export_checkpoint(model, towers.tokenizer, towers.preprocessing, facts, out / "checkpoint", base)
+    return f"{out / 'checkpoint'} is that of the last good epoch"
+
+
 def _examined(run: Run, marks: dict[str, float]) -> Progress:
     """Return what a run says of itself when it has been examined: no step's loss, but marks."""
-    return Progress(run.epoch, run.step, run.steps, math.nan, run.temperature, 0.0, marks)
+    return Progress(run.epoch, run.step, run.steps, math.nan, run.temperature, 0.0, marks, run.bad_steps)
 
 
 def _silence(progress: Progress) -> None:
@@ -166,7 +184,9 @@ def _epochs(run: Run, validation: Pairs, out: Path, report: Report) -> dict[str,
 
         def tell(progress: Progress) -> None:
             if first:
-                log.write(json.dumps(asdict(progress)) + "\n")
+                entry = asdict(progress)
+                loss = entry["loss"] if math.isfinite(progress.loss) else None  # JSON has no NaN
+                log.write(json.dumps(entry | {"loss": loss}) + "\n")
                 log.flush()
             report(progress)
 

@@ -26,6 +26,7 @@ from engine.encoder import pick_device
 from engine.errors import SourceError, UsageError
 from eval.split import split, split_of
 from ingest.sources.source import Source
+from train.card import write_card
 from train.cores import Cores
 from train.export import export_checkpoint
 from train.pairs import describe, gather_items
@@ -109,7 +110,9 @@ def teach_words(
             kept = (towers.embed_texts(towers.model, checked) * before).sum(dim=1).mean()
             report(Taught(epoch, float(understood), float(kept)))
     facts = {"taught": {"base": base.fingerprint, "phrases": len(synonyms.meanings)}}
-    return export_pupil(towers, base, facts, out / "checkpoint")
+    folder = export_pupil(towers, base, facts, out / "checkpoint")
+    write_card(folder, sources)
+    return folder
 
 
 def known_texts(sources: Sequence[Source], base: Checkpoint, rng: random.Random) -> list[str]:

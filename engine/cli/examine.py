@@ -12,10 +12,16 @@ import typer
 
 from engine.cli.ingest import run_ingest
 from engine.cli.options import (
+    CaptionColumnOption,
     CollectionOption,
     DeviceOption,
+    IdColumnOption,
+    ImageColumnOption,
     ModelOption,
+    ProductColumnOption,
+    SourceOption,
     StoreOption,
+    TitleColumnOption,
     all_records,
     open_named_store,
     open_with_encoder,
@@ -40,7 +46,12 @@ def eval_command(
     collection: CollectionOption = None,
     model: ModelOption = None,
     device: DeviceOption = None,
-    source: Annotated[str, typer.Option("--source", help="As for ingest.")] = "auto",
+    source: SourceOption = "auto",
+    image_column: ImageColumnOption = None,
+    id_column: IdColumnOption = None,
+    title_column: TitleColumnOption = None,
+    caption_column: CaptionColumnOption = None,
+    product_column: ProductColumnOption = None,
     part: Annotated[str, typer.Option(help="Part of the split: test, validation or train; all: no split.")] = "test",
     seed: Annotated[
         int | None, typer.Option(help="Seed of the split; as the checkpoint was trained, else 42.")
@@ -80,8 +91,10 @@ def eval_command(
         raise UsageError("say what to examine: a PATH with captions, or --ground-truth FILE")
     from eval.split import split
     from ingest.sources.detect import open_source
+    from ingest.sources.table import Columns
 
-    opened = open_source(path, source)
+    columns = Columns(id_column, image_column, title_column, caption_column, product_column)
+    opened = open_source(path, source, columns=columns)
     print(f"source: {opened.description}", file=sys.stderr)
     from engine.records import Item
 
@@ -95,7 +108,7 @@ def eval_command(
         described = f"{part} of a split {way}, {share:g} to {1 - share:g}, with seed {seed}{caution}"
     chosen = chosen[:limit]
     if not any(item.captions for item in chosen):
-        raise UsageError(f"{path}: no captions in the {part} part: nothing to ask (see --caption-column of ingest)")
+        raise UsageError(f"{path}: no captions in the {part} part: nothing to ask (see --caption-column)")
     import dataclasses
 
     # never the collection itself, nor a server's: what is not examined is deleted
@@ -163,6 +176,7 @@ def _examine_captions(subset: _Subset, everything: Sequence[Item], settings: Set
 def _examine_truth(file: Path, settings: Settings, reranker: Reranker, out: Path) -> None:
     from engine.passport import check_golden_texts
     from engine.store.protocol import SearchSpec
+    from eval.trec import write_qrels, write_run
     from eval.truth import compare_runs, examine_ground_truth, load_ground_truth
 
     truth = load_ground_truth(file)
@@ -201,6 +215,8 @@ def _examine_truth(file: Path, settings: Settings, reranker: Reranker, out: Path
             **compared,
         }
     _report(out, None, examination, about, uris)
+    write_run(out / "run.trec", examination.run)
+    write_qrels(out / "qrels.trec", truth)
 
 
 def _report(out: Path, examination: Any, truth: Any, about: dict[str, str], uris: dict[str, str]) -> None:  # noqa: ANN401

@@ -14,10 +14,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.options import DeviceOption
+from engine.cli.options import (
+    CaptionColumnOption,
+    DeviceOption,
+    IdColumnOption,
+    ImageColumnOption,
+    ProductColumnOption,
+    SourceOption,
+    TitleColumnOption,
+)
 
 if TYPE_CHECKING:
     from ingest.sources.source import Source
+    from ingest.sources.table import Columns
     from train.run import Progress
 
 ThreadsOption = Annotated[
@@ -29,7 +38,7 @@ def train_command(
     recipe: Annotated[str, typer.Argument(help="A .toml file, or the name of a shipped recipe.")],
     data: Annotated[list[Path], typer.Option("--data", help="Photographs to learn from, as for ingest; repeatable.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the run; the checkpoint lies in it.")] = Path("run"),
-    base: Annotated[str | None, typer.Option("--base", help="Start from this checkpoint.")] = None,
+    base: Annotated[str | None, typer.Option("--base", help="Start from this checkpoint, not from scratch.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     text_base: Annotated[
         str | None, typer.Option("--text-base", help="Pretrained sentence encoder, instead of the recipe's.")
@@ -40,6 +49,12 @@ def train_command(
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     threads: ThreadsOption = None,
     device: DeviceOption = None,
+    source: SourceOption = "auto",
+    image_column: ImageColumnOption = None,
+    id_column: IdColumnOption = None,
+    title_column: TitleColumnOption = None,
+    caption_column: CaptionColumnOption = None,
+    product_column: ProductColumnOption = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write events for TensorBoard into the run folder too.")
     ] = False,
@@ -51,6 +66,7 @@ def train_command(
 
     keep_memory()
     from engine.checkpoint import find_checkpoint
+    from ingest.sources.table import Columns
     from train.recipe import load_recipe
     from train.trainer import train
 
@@ -62,13 +78,14 @@ def train_command(
         model, text_base=text_base or model.text_base, vision_base=image_base or model.vision_base
     )
     chosen = dataclasses.replace(chosen, model=model)
-    sources = _opened(data)
+    columns = Columns(id_column, image_column, title_column, caption_column, product_column)
+    sources = _opened(data, source, columns)
     with _told(out, tensorboard=tensorboard) as report:
         folder = train(
             chosen,
             sources,
             out,
-            base=find_checkpoint(base) if base else None,
+            base=find_checkpoint(base) if base and base != "scratch" else None,
             resume=resume,
             threads=threads,
             device=device or "auto",
@@ -87,9 +104,16 @@ def teach_command(
     epochs: Annotated[int, typer.Option(min=1, help="How often all is repeated.")] = 10,
     threads: ThreadsOption = None,
     device: DeviceOption = None,
+    source: SourceOption = "auto",
+    image_column: ImageColumnOption = None,
+    id_column: IdColumnOption = None,
+    title_column: TitleColumnOption = None,
+    caption_column: CaptionColumnOption = None,
+    product_column: ProductColumnOption = None,
 ) -> None:
     """Teach a checkpoint what shoppers call things: synonyms, without a photograph being looked at."""
     from engine.checkpoint import DEFAULT_MODEL, find_checkpoint
+    from ingest.sources.table import Columns
     from train.synonyms import load_synonyms
     from train.words import Taught, teach_words
 
@@ -101,7 +125,8 @@ def teach_command(
             flush=True,
         )
 
-    words, sources = load_synonyms(synonyms), _opened(data)
+    columns = Columns(id_column, image_column, title_column, caption_column, product_column)
+    words, sources = load_synonyms(synonyms), _opened(data, source, columns)
     print(f"synonyms: {len(words.meanings)} phrases", file=sys.stderr)
     folder = teach_words(
         find_checkpoint(base or DEFAULT_MODEL),
@@ -129,16 +154,24 @@ def distil_command(
     epochs: Annotated[int, typer.Option(min=1, help="How often all photographs are looked at.")] = 10,
     threads: ThreadsOption = None,
     device: DeviceOption = None,
+    source: SourceOption = "auto",
+    image_column: ImageColumnOption = None,
+    id_column: IdColumnOption = None,
+    title_column: TitleColumnOption = None,
+    caption_column: CaptionColumnOption = None,
+    product_column: ProductColumnOption = None,
 ) -> None:
     """Make one checkpoint of several: as fast as one of them, and nearly as good as all of them together."""
     from train.cores import keep_memory
 
     keep_memory()
     from engine.checkpoint import find_checkpoint
+    from ingest.sources.table import Columns
     from train.distil import distil
     from train.synonyms import load_synonyms
 
-    words, sources = load_synonyms(synonyms), _opened(data)
+    columns = Columns(id_column, image_column, title_column, caption_column, product_column)
+    words, sources = load_synonyms(synonyms), _opened(data, source, columns)
     with _told(out, tensorboard=False) as report:
         folder = distil(
             [find_checkpoint(each) for each in checkpoints],
@@ -154,11 +187,11 @@ def distil_command(
     print(folder)
 
 
-def _opened(data: list[Path]) -> list[Source]:
-    """Open what is learnt from, and say what it is."""
+def _opened(data: list[Path], kind: str, columns: Columns) -> list[Source]:
+    """Open what is learnt from, all in the same way, and say what it is."""
     from ingest.sources.detect import open_source
 
-    sources = [open_source(path) for path in data]
+    sources = [open_source(path, kind, columns=columns) for path in data]
     for source in sources:
         print(f"data: {source.description}", file=sys.stderr)
     return sources
@@ -196,6 +229,7 @@ def _plain_lines() -> Callable[[Progress], None]:
             print(
                 f"step {progress.step} of {progress.steps}: loss {progress.loss:.3f}, "
                 f"temperature {progress.temperature:.4f}, {progress.images_per_s:.0f} photographs/s, "
+                f"{f'{progress.skipped} steps skipped, ' if progress.skipped else ''}"
                 f"{left / 60:.0f} min left",
                 file=sys.stderr,
                 flush=True,
@@ -230,7 +264,8 @@ def _bar() -> Iterator[Callable[[Progress], None]]:
 
 def _epoch_line(progress: Progress) -> str:
     marks = ", ".join(f"{name} {value:.4g}" for name, value in (progress.validation or {}).items())
-    return f"epoch {progress.epoch:.0f}: {marks}"
+    skipped = f"; {progress.skipped} steps gave no number and were skipped" if progress.skipped else ""
+    return f"epoch {progress.epoch:.0f}: {marks}{skipped}"
 
 
 def sample_command(

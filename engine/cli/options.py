@@ -33,6 +33,16 @@ WhereOption = Annotated[
 FilterOption = Annotated[str | None, typer.Option("--filter", help="Filter as Qdrant's REST JSON.")]
 
 
+SourceOption = Annotated[str, typer.Option("--source", help="auto, deepfashion, table, folder or tar.")]
+ImageColumnOption = Annotated[str | None, typer.Option("--image-column", help="Table: column with the image file.")]
+IdColumnOption = Annotated[str | None, typer.Option("--id-column", help="Table: column with the item id.")]
+TitleColumnOption = Annotated[str | None, typer.Option("--title-column", help="Table: column with the title.")]
+CaptionColumnOption = Annotated[str | None, typer.Option("--caption-column", help="Table: column with the caption.")]
+ProductColumnOption = Annotated[
+    str | None, typer.Option("--product-column", help="Table: column with the product id.")
+]
+
+
 @dataclass(frozen=True)
 class Opened:
     """A store that exists, with the encoder that its passport asks for."""
