@@ -117,6 +117,20 @@ class Examination:
 
 
 @dataclass(frozen=True, slots=True)
+class TruthCase:
+    """One query of a ground truth to look at: the first hits, and an answer that was wanted.
+
+    ``rank``: of the first right one among the first 10, or None. ``right``: which of ``hits`` are.
+    """
+
+    text: str
+    rank: int | None
+    hits: tuple[str, ...]
+    right: tuple[str, ...]
+    wanted: str
+
+
+@dataclass(frozen=True, slots=True)
 class TruthExamination:
     """What a committed ground truth found: its figures, and how many of its right answers the gallery lacks."""
 
@@ -127,4 +141,6 @@ class TruthExamination:
     queries_with_missing: int
     queries_without_answer: int
     figures: tuple[Figure, ...]
+    best: tuple[TruthCase, ...] = field(repr=False)
+    worst: tuple[TruthCase, ...] = field(repr=False)
     run: Mapping[str, tuple[str, ...]] = field(repr=False)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from itertools import groupby
 
-from eval.examination import DEFINITIONS, RELEVANCES, Case, Examination, Figure, TruthExamination
+from eval.examination import DEFINITIONS, RELEVANCES, Case, Examination, Figure, TruthCase, TruthExamination
 from eval.plots import group_bars, rank_histogram, recall_curve
 from eval.tables import facts_of, number, tables
 
@@ -78,6 +78,10 @@ def to_html(
         picture = _pictures(thumbnail)
         body += _cases("The best queries", "Drawn at random among the lowest ranks.", examination.best, picture)
         body += _cases("The worst queries", "The highest ranks of all queries.", examination.worst, picture)
+    if truth:
+        picture = _pictures(thumbnail)
+        body += _truth_cases("The best queries of the ground truth", truth.best, picture)
+        body += _truth_cases("The worst queries of the ground truth", truth.worst, picture)
     body.append(_definitions())
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -138,12 +142,28 @@ def _cases(heading: str, note: str, cases: Sequence[Case], picture: Callable[[st
     for case in cases:
         rank = "not in the gallery" if case.rank is None else f"rank {case.rank:,}"
         hits = "".join(_hit(case, hit, score, picture) for hit, score in zip(case.hits, case.scores, strict=True))
-        parts.append(
-            f'<div class="case"><p>{escape(case.query.text)} <span class="rank">{rank}</span></p><ul class="hits">'
-            f'<li class="asked">{picture(case.query.item_id)}asked for: {escape(case.query.item_id)}</li>'
-            f"{hits}</ul></div>"
-        )
+        parts.append(_case(case.query.text, rank, case.query.item_id, hits, picture))
     return parts
+
+
+def _truth_cases(heading: str, cases: Sequence[TruthCase], picture: Callable[[str], str]) -> list[str]:
+    note = "First one of the right answers, then the first five hits."
+    parts = [f'<h2>{heading}</h2><p class="note">{note}</p>']
+    for case in cases:
+        rank = "no right answer among the first 10" if case.rank is None else f"rank {case.rank:,}"
+        hits = "".join(
+            f'<li class="right">{picture(hit)}<b>right</b></li>' if hit in case.right else f"<li>{picture(hit)}</li>"
+            for hit in case.hits
+        )
+        parts.append(_case(case.text, rank, case.wanted, hits, picture))
+    return parts
+
+
+def _case(text: str, rank: str, wanted: str, hits: str, picture: Callable[[str], str]) -> str:
+    return (
+        f'<div class="case"><p>{escape(text)} <span class="rank">{rank}</span></p><ul class="hits">'
+        f'<li class="asked">{picture(wanted)}asked for: {escape(wanted)}</li>{hits}</ul></div>'
+    )
 
 
 def _hit(case: Case, hit: str, score: float, picture: Callable[[str], str]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.errors import UsageError
 from eval.bounds import RESAMPLES, Difference, paired_bootstrap
-from eval.examination import TruthExamination
+from eval.examination import TruthCase, TruthExamination
 from eval.figures import Bootstrap, rank_figures
 from eval.metrics import NEVER, Marks, Ranks, ranks_of_run, recall_at, reciprocal_rank
 from eval.trec import read_qrels
@@ -20,7 +20,8 @@ Truth = Mapping[str, Mapping[str, float]]
 
 SearchTexts = Callable[[Sequence[str], int], Sequence[Sequence[str]]]
 
-DEPTH = 10
+DEPTH, LOOKED_AT, CASES = 10, 5, 12
+"""So many hits are marked; so many of them, for so many queries of each kind, are shown."""
 
 
 def examine_ground_truth(
@@ -56,8 +57,25 @@ def examine_ground_truth(
         queries_with_missing=sum(bool(lost) for lost in missing),
         queries_without_answer=int(np.count_nonzero(ranks.first == NEVER)),
         figures=tuple(f for f in figures if f.name not in ("MRR", "median rank")),
+        **dict(zip(("best", "worst"), _cases(texts, run, right, ranks, seed), strict=True)),
         run={text: tuple(found) for text, found in zip(texts, run, strict=True)},
     )
+
+
+def _cases(
+    texts: Sequence[str], run: Sequence[Sequence[str]], right: Sequence[Collection[str]], ranks: Ranks, seed: int
+) -> tuple[tuple[TruthCase, ...], tuple[TruthCase, ...]]:
+    """Pick the best and the worst queries to look at; among equal ranks at random."""
+
+    def case(row: int) -> TruthCase:
+        hits, rank = tuple(run[row][:LOOKED_AT]), int(ranks.first[row])
+        found = tuple(hit for hit in hits if hit in right[row])
+        return TruthCase(texts[row], None if rank == NEVER else rank, hits, found, min(right[row]))
+
+    order = np.random.default_rng(seed).permutation(len(texts))
+    order = order[np.argsort(ranks.first[order], kind="stable")]
+    count = min(CASES, len(order) // 2 or 1)
+    return tuple(map(case, order[:count].tolist())), tuple(map(case, order[: -count - 1 : -1].tolist()))
 
 
 def compare_runs(

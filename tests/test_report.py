@@ -148,7 +148,7 @@ def test_the_right_photograph_is_marked_and_pictures_are_inside_the_page(folder:
     text = (folder / "report.html").read_text(encoding="utf-8")
     shown = [case for case in (*found.best, *found.worst) if case.query.item_id in case.hits]
     assert len(found.best) == len(found.worst) == 12
-    assert text.count('<li class="right">') == len(shown) > 0
+    assert text.partition("of the ground truth</h2>")[0].count('<li class="right">') == len(shown) > 0
     assert text.count('src="data:image/jpeg;base64,') > 50
     assert 'class="blank"' in text
     assert "not in the gallery" in text
@@ -165,6 +165,15 @@ def test_the_json_is_strict_and_holds_every_number(folder: Path, found: Examinat
     assert first["value"] == found.sections[0].figures[0].value
     assert set(first) == {"name", "value", "low", "high", "chance", "ceiling", "queries", "gallery", "definition"}
     assert report["ground_truth"]["relevant_missing"] == 1
+
+
+def test_the_page_shows_queries_of_the_ground_truth_with_what_was_wanted(folder: Path) -> None:
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    best = page.partition("The best queries of the ground truth")[2].partition("<h2>")[0]
+    assert '<p>red <span class="rank">rank 2</span></p>' in best
+    assert "asked for: a</li>" in best
+    assert best.count('<li class="right">') == 1
+    assert best.count("<img") == 3
 
 
 def test_the_markdown_tables_have_as_many_cells_in_every_row(folder: Path) -> None:

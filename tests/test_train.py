@@ -40,13 +40,14 @@ from train.cross_encoder import CrossEncoder, export_cross_encoder, matching
 from train.curves import tensorboard_log
 from train.frozen import TokenStates, extend, pooled
 from train.gradcache import backward_in_chunks
-from train.loss import Others, contrastive_loss, same_key, sigmoid_loss
+from train.loss import Alike, Others, contrastive_loss, sigmoid_loss
 from train.memory import Memory
 from train.mix import best_mixture
 from train.model import build_model
+from train.pairs import describe
 from train.recipe import RECIPES, DataRecipe, ModelRecipe, OptimizerRecipe, Recipe, load_recipe
 from train.reranker import Chosen
-from train.run import Progress, Run
+from train.run import Progress, Run, relevant_of
 from train.schedule import learning_rate, parameter_groups
 from train.tokenizer import train_tokenizer
 from train.trainer import train
@@ -88,6 +89,12 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+def same_key(*keys: str) -> torch.Tensor:
+    """Return which of some texts are equal, bool (n, n)."""
+    every = torch.arange(len(keys))
+    return Alike([keys])(every, every)
+
+
 def tiny(**choices: object) -> Recipe:
     """Return the tiny recipe with other choices of how it learns."""
     return dataclasses.replace(TINY, optimizer=dataclasses.replace(TINY.optimizer, **choices))
@@ -103,7 +110,7 @@ def drawings(tmp_path_factory: pytest.TempPathFactory) -> Source:
 def test_the_loss_equals_a_slow_sum_over_pairs() -> None:
     torch.manual_seed(1)
     images, texts = (torch.nn.functional.normalize(torch.randn(5, 4), dim=1) for _ in range(2))
-    same = same_key(["a", "b", "a", "c", "d"])
+    same = same_key("a", "b", "a", "c", "d")
     scale = torch.tensor(1.3)
 
     def slow(left: torch.Tensor, right: torch.Tensor) -> float:
@@ -296,7 +303,7 @@ def test_a_broken_photograph_is_left_out_of_training(tmp_path: Path) -> None:
 def test_a_sigmoid_loss_equals_a_slow_sum_over_pairs_and_leaves_out_what_nobody_knows() -> None:
     torch.manual_seed(2)
     images, texts = (torch.nn.functional.normalize(torch.randn(4, 3), dim=1) for _ in range(2))
-    same, known = same_key(["a", "b", "a", "c"]), torch.ones(4, 4, dtype=torch.bool)
+    same, known = same_key("a", "b", "a", "c"), torch.ones(4, 4, dtype=torch.bool)
     known[0, 3] = False
     scale, bias = torch.tensor(1.1), torch.tensor(-2.0)
     expected = 0.0
@@ -699,6 +706,21 @@ def test_after_too_many_steps_without_a_number_the_last_good_epoch_is_a_checkpoi
         json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
 
 
+def test_equal_captions_and_photographs_of_one_product_are_right_answers_of_each_other(tmp_path: Path) -> None:
+    said = [("a", "red dress", "1"), ("b", "dress from behind", "1"), ("c", "Red  Dress", "2"), ("d", "hat", "")]
+    for name, caption, product in said:
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+        (tmp_path / f"{name}.txt").write_text(caption)
+        (tmp_path / f"{name}.json").write_text(json.dumps({"product_id": product}))
+    source = open_source(tmp_path)
+    items = [item for item in source.items() if isinstance(item, Item)]
+    pairs = describe(items, np.zeros((4, 8, 8, 3), dtype=np.uint8), lambda item: source.fields())
+    assert [rows.tolist() for rows in relevant_of(pairs)] == [[0, 1, 2], [0, 1], [0, 2], [3]]
+    every = torch.arange(4)
+    same = Alike((pairs.keys, pairs.products))(every, every)
+    assert same.tolist() == [[bool(row in rows) for row in range(4)] for rows in relevant_of(pairs)]
+
+
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     draw_lookbook(tmp_path / "look-book", count=60, seed=3)
     script = Path(__file__).with_name("train_once.py")
@@ -905,7 +927,7 @@ def test_an_untrained_cross_encoder_finds_nothing_and_the_exported_one_what_the_
 def test_negatives_are_hard_and_never_right() -> None:
     near = torch.zeros(4, 4)
     near[0, 2] = near[3, 1] = 100.0
-    same = same_key(["a", "b", "a", "c"])
+    same = same_key("a", "b", "a", "c")
     torch.manual_seed(1)
     text, photograph, right = matching(near, same)
     pairs = list(zip(text.tolist(), photograph.tolist(), strict=True))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from train.loss import same_key, softmax_loss
+from train.loss import Alike, softmax_loss
 from train.schedule import set_learning_rates
 from train.towers import autocast
 
@@ -65,7 +65,7 @@ def fit(
     A step costs the square of ``batch_size`` passes: few negatives are all that it can afford.
     """
     torch.manual_seed(seed)
-    left, right = torch.from_numpy(images), torch.from_numpy(texts)
+    left, right, alike = torch.from_numpy(images), torch.from_numpy(texts), Alike([keys])
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
     rng = np.random.default_rng(seed)
     model.train()
@@ -75,7 +75,7 @@ def fit(
         pairs = left[rows].repeat_interleave(count, 0), right[rows].repeat(count, 1)
         with autocast("cpu"):
             logits = model(*pairs).float().reshape(count, count)  # image by text
-        loss = softmax_loss(logits, same_key([keys[row] for row in rows.tolist()]))
+        loss = softmax_loss(logits, alike(rows, rows))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

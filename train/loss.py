@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -93,10 +96,30 @@ def sigmoid_loss(
     return losses.sum() / len(images)
 
 
-def same_key(keys: Sequence[str]) -> Tensor:
-    """Return the bool matrix (n, n) of equal keys: which texts of a batch are the same text."""
-    column = key_numbers(keys)
-    return column[:, None] == column[None, :]
+class Alike:
+    """Which items are right answers of each other: those that have one of several keys in common.
+
+    ``keys``: for each kind of key, as captions or products are, that of each of n items.
+    """
+
+    def __init__(self, keys: Sequence[Sequence[str]], device: str = "cpu") -> None:
+        self.numbers = torch.stack([key_numbers(kind) for kind in keys]).to(device)
+
+    def __call__(self, rows: Tensor, others: Tensor) -> Tensor:
+        """Return, bool (k, l), which of the items ``rows`` (k,) and ``others`` (l,) are."""
+        return (self.numbers[:, rows, None] == self.numbers[:, None, others]).any(dim=0)
+
+    def sets(self) -> list[npt.NDArray[np.int64]]:
+        """Return, for each item, all items that are right answers, itself included, in order."""
+        kinds = self.numbers.tolist()
+        members: list[defaultdict[int, set[int]]] = [defaultdict(set) for _ in kinds]
+        for kind, found in zip(kinds, members, strict=True):
+            for row, number in enumerate(kind):
+                found[number].add(row)
+        return [
+            np.array(sorted(set().union(*(found[number] for found, number in zip(members, own, strict=True)))))
+            for own in zip(*kinds, strict=True)
+        ]
 
 
 def key_numbers(keys: Sequence[str]) -> Tensor:

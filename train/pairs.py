@@ -34,7 +34,8 @@ class Pairs:
     """Decoded photographs with their texts; index i means the same item everywhere.
 
     ``pixels``: uint8 (n, height, width, 3), a memory map. ``attributes``: bool (n, v), which of the v attribute values
-    each item has; ``words`` names the v values. ``keys``: equal for items that one caption describes equally well.
+    each item has; ``words`` names the v values. ``keys``: equal for items that one caption describes equally well, by
+    what is said of them; ``products``: equal for photographs of one product, and of no two items where nobody says.
     ``domains``: int (n,), equal for items whose sources have the same attributes: of others it is not known whether an
     attribute is theirs.
     """
@@ -44,6 +45,7 @@ class Pairs:
     attributes: npt.NDArray[np.bool_]
     words: Sequence[str]
     keys: Sequence[str]
+    products: Sequence[str]
     domains: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -159,7 +161,8 @@ def describe(
     numbers = {names: number for number, names in enumerate(dict.fromkeys(own))}
     domains = np.array([numbers[names] for names in own], dtype=np.int64)
     keys = [_key(item, has) for item, has in zip(items, attributes, strict=True)]
-    return Pairs(items, pixels, attributes, words, keys, domains)
+    products = [str(item.payload.get("product_id") or f"\0{row}") for row, item in enumerate(items)]
+    return Pairs(items, pixels, attributes, words, keys, products, domains)
 
 
 def _cached_pixels(
@@ -238,8 +241,5 @@ def _word(key: str, value: str) -> str:
 
 
 def _key(item: Item, has: npt.NDArray[np.bool_]) -> str:
-    product = item.payload.get("product_id")
-    if product:
-        return f"product {product}"
     caption = " ".join(" ".join(item.captions).lower().split())
     return caption or f"attributes {np.flatnonzero(has).tolist()}"

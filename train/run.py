@@ -23,7 +23,7 @@ from train import parallel
 from train.augment import Variation, augment, draw_variation
 from train.cores import Cores
 from train.gradcache import backward_in_chunks
-from train.loss import MAX_LOGIT_SCALE, Others, contrastive_loss, key_numbers, sigmoid_loss
+from train.loss import MAX_LOGIT_SCALE, Alike, Others, contrastive_loss, sigmoid_loss
 from train.memory import Memory
 from train.pairs import Pairs
 from train.recipe import Recipe
@@ -101,7 +101,7 @@ class Run:
         self.taught: Tensor | None = None
         self._captioned = torch.from_numpy(pairs.captioned).to(self.device)
         self._domains = torch.from_numpy(pairs.domains).to(self.device)
-        self._keys = key_numbers(pairs.keys).to(self.device)
+        self.alike = Alike((pairs.keys, pairs.products), self.device)
 
     @property
     def temperature(self) -> float:
@@ -149,9 +149,9 @@ class Run:
         titles, attributes = self.texts.choose(rows, rng)
         here, before = torch.from_numpy(rows).to(self.device), self.memory.rows
         same_attributes = self.texts.same_attributes(pairs, rows, attributes).to(self.device)
-        same_title = self._same_title(here, here)
+        same_title = self.alike(here, here)
         known, same_domain = self._known(here, here)
-        wrong = self._known(here, before)[0] & ~self._same_title(here, before)
+        wrong = self._known(here, before)[0] & ~self.alike(here, before)
         start, stop = parallel.share(len(rows))
         return _Batch(
             rows[start:stop],
@@ -162,9 +162,6 @@ class Run:
             Others(self.memory.images, self.memory.titles, wrong) if len(before) else None,
             here,
         )
-
-    def _same_title(self, rows: Tensor, others: Tensor) -> Tensor:
-        return self._keys[rows][:, None] == self._keys[others]
 
     def _known(self, rows: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
         """Return, bool (n, k), for which pairs it is known whether they share a title, and whether attributes."""
@@ -281,8 +278,4 @@ def marks_of(pairs: Pairs, images: Any, texts: Any) -> dict[str, float]:
 
 def relevant_of(pairs: Pairs) -> list[npt.NDArray[np.int64]]:
     """Return, for each item's caption, the rows of the items that it describes equally well."""
-    numbers = key_numbers(pairs.keys).tolist()
-    members: list[list[int]] = [[] for _ in set(numbers)]
-    for row, number in enumerate(numbers):
-        members[number].append(row)
-    return [np.array(members[number]) for number in numbers]
+    return Alike((pairs.keys, pairs.products)).sets()

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from train.augment import augment, draw_variation
-from train.loss import same_key
 from train.run import Run
 
 
@@ -40,4 +39,5 @@ def token_batches(run: Run, size: int, steps: int) -> Iterator[TokenBatch]:
         with torch.no_grad():
             cells = towers.cells(model, augment(run.pixels[rows], draw_variation(len(rows), rng, run.recipe.data)))
             states, there = towers.word_states(model, texts, run.texts.texts)
-        yield TokenBatch(cells, states, there, same_key([pairs.keys[row] for row in rows.tolist()]).to(run.device))
+        here = torch.from_numpy(rows).to(run.device)
+        yield TokenBatch(cells, states, there, run.alike(here, here))
