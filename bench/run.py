@@ -23,6 +23,7 @@ NAMES = (
     "ingest_rate",
     "query_time",
     "search_time",
+    "rerank_time",
     "vit_rate",
     "vit_tower",
     "train_rate",

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -704,6 +705,14 @@ def test_after_too_many_steps_without_a_number_the_last_good_epoch_is_a_checkpoi
     assert good != saved.folder
     for line in (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines():
         json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+
+
+def test_photographs_that_do_not_fit_on_the_disk_are_not_begun_with(
+    drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.pairs.shutil.disk_usage", lambda folder: SimpleNamespace(free=5000))
+    with pytest.raises(SourceError, match=r"the decoded photographs need .* GB, and .* has 0\.0: make room"):
+        train(TINY, [drawings], tmp_path / "run")
 
 
 def test_equal_captions_and_photographs_of_one_product_are_right_answers_of_each_other(tmp_path: Path) -> None:

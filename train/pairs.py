@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -146,7 +148,7 @@ def build_pairs(
     ``read`` gives the bytes of an item, ``fields`` the payload fields of the source that it comes from.
 
     Raises:
-        SourceError: not one photograph could be decoded.
+        SourceError: not one photograph could be decoded, or there is no room for them.
     """
     usable, pixels = _cached_pixels(items, read, preprocessing, cache)
     return describe(usable, pixels, fields)
@@ -176,6 +178,7 @@ def _cached_pixels(
     shape = (preprocessing.height, preprocessing.width, 3)
     if not good_path.exists():
         good = np.zeros(len(items), dtype=bool)
+        _check_room(cache, len(items) * math.prod(shape))
 
         def decoded(item: Item) -> bytes:
             try:
@@ -197,6 +200,15 @@ def _cached_pixels(
         )
     usable = [item for item, keep in zip(items, good.tolist(), strict=True) if keep]
     return usable, np.memmap(path, dtype=np.uint8, mode="r", shape=(len(usable), *shape))
+
+
+def _check_room(cache: Path, size_bytes: int) -> None:
+    free = shutil.disk_usage(cache).free
+    if size_bytes > free:
+        raise SourceError(
+            f"the decoded photographs need {size_bytes / 1e9:.1f} GB, and {cache} has {free / 1e9:.1f}: "
+            "make room, or give another --out"
+        )
 
 
 def _attribute_fields(fields: dict[str, FieldKind]) -> list[str]:
