@@ -136,6 +136,14 @@ def test_nothing_is_read_of_what_the_base_is_examined_with(tmp_path: Path) -> No
     assert not held_out & texts
 
 
+def test_long_captions_are_kept_whole_and_in_parts(drawings: Source) -> None:
+    base = find_checkpoint(DEFAULT_MODEL)
+    whole = {item.captions[0] for item in split(_items(drawings), "train", *reversed(split_of(base)))}
+    texts = set(known_texts([drawings], base, random.Random(0)))
+    assert whole <= texts
+    assert any(text not in whole and any(text in caption for caption in whole) for text in texts)
+
+
 def _items(source: Source) -> Iterator[Item]:
     return (item for item in source.items() if isinstance(item, Item))
 

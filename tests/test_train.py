@@ -175,6 +175,13 @@ def test_a_step_takes_all_cores_only_after_nobody_else_computed_for_some_time(tm
     assert [cores.idle() for _ in range(PATIENCE)] == [1] * (PATIENCE - 1) + [everything]
 
 
+def test_a_daemon_that_runs_for_a_moment_takes_no_core_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter([0, 3, 0, 0, 0, 1, 1, 1])
+    monkeypatch.setattr(Cores, "_others", lambda self: next(looks))
+    cores = Cores(tmp_path)
+    assert [cores.idle(), cores.idle()] == [len(os.sched_getaffinity(0)), 1]
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
 def test_a_run_takes_the_same_memory_in_every_step_and_no_new_pages() -> None:
     faults = int(

@@ -11,6 +11,7 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
+from statistics import median_low
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Of glibc's malloc.h, for mallopt(3)."""
@@ -30,7 +31,7 @@ class Cores:
     def idle(self) -> int:
         """Return how many cores this process may use now: all, or 1; 1 also where the system does not tell."""
         try:
-            others = max(self._others() for _ in range(LOOKS))
+            others = median_low(self._others() for _ in range(LOOKS))  # not a daemon that runs for a moment
         except (OSError, ValueError, IndexError):
             return 1
         self._wait = PATIENCE if others else max(0, self._wait - 1)

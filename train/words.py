@@ -116,12 +116,15 @@ def teach_words(
 
 
 def known_texts(sources: Sequence[Source], base: Checkpoint, rng: random.Random) -> list[str]:
-    """Return captions and attributes of the part of ``sources`` that ``base`` was trained with, mixed, each once."""
+    """Return captions and attributes of the part of ``sources`` that ``base`` was trained with, mixed, each once.
+
+    Captions of several sentences come whole and in parts.
+    """
     share, seed = split_of(base)
     everything, _, fields = gather_items(sources)
     items = list(split(everything, "train", seed, share))
     pairs = describe(items, np.zeros((len(items), 0, 0, 3), dtype=np.uint8), fields)
-    texts = [pairs.title(row, rng, 0.0) for row in range(len(pairs))]
+    texts = pairs.first_captions() + [pairs.title(row, rng, 0.0) for row in range(len(pairs))]
     texts += [pairs.attribute_text(pairs.some_attributes(row, rng)) for row in range(len(pairs))]
     texts = list(dict.fromkeys(texts))
     rng.shuffle(texts)
