@@ -87,7 +87,7 @@ def _training(notes: Mapping[str, Any]) -> str:
     lines = []
     if recipe := notes.get("recipe"):
         optimizer = recipe.get("optimizer", {})
-        told = ", ".join(f"{name} {optimizer[name]}" for name in TOLD if name in optimizer)
+        told = ", ".join(f"{name} {optimizer[name]}" for name in TOLD if optimizer.get(name))
         lines.append(f"Recipe `{recipe.get('name')}`: {told.replace('_', ' ')}.")
     if taught := notes.get("taught"):
         lines.append(f"Then `engine teach`: {taught['phrases']} phrases, by the checkpoint `{taught['base'][:12]}`.")
