@@ -239,10 +239,9 @@ def _download(model: str) -> Path:
     if model.count("/") > 1 or model.startswith((".", "/", "~")):
         raise CheckpointError(f"no checkpoint folder {model}: give a folder, a hub name, or a bundled one ({bundled})")
     from huggingface_hub import snapshot_download
-
-    wanted = ["*.json", "*.txt", "*.model", "*.safetensors", "*.onnx"]
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    wanted = ["*.json", "*.txt", "*.model", "*.safetensors", "*.onnx"]
     try:
         folder = Path(snapshot_download(model, allow_patterns=wanted))
         if not any(folder.glob("*.safetensors")):  # an older one, which has nothing else

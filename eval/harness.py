@@ -22,7 +22,7 @@ from eval.captions import Query, ask, count_cut, evened, product_of
 from eval.exact import TIE, Exact, Vectors, exact_search
 from eval.examination import Case, Examination, Figure, Section
 from eval.figures import Bootstrap, figure, hit_curve, rank_figures
-from eval.metrics import NEVER, Ranks, first_as_float, hit_at, ranks_from_lists
+from eval.metrics import NEVER, Ranks, best_and_worst, hit_at, ranks_from_lists
 
 EmbedTexts = Callable[[list[str]], Vectors]
 SearchIndex = Callable[[Vectors, int], list[list[str]]]
@@ -201,18 +201,20 @@ def _examine_index(
 def _cases(
     queries: Sequence[Query], ranks: Ranks, found: Exact, gallery: Gallery, seed: int
 ) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
-    """Pick the best and the worst queries to look at; among equal ranks at random, so from everywhere."""
-    first = first_as_float(ranks)
-    order = np.random.default_rng(seed).permutation(len(queries))
-    order = order[np.argsort(first[order], kind="stable")]
+    """Return the best and the worst queries to look at."""
 
     def case(row: int) -> Case:
         hits = tuple(gallery.ids[column] for column in found.top[row, :5])
-        rank = int(first[row]) if np.isfinite(first[row]) else None
-        return Case(queries[row], rank, hits, tuple(float(score) for score in found.scores[row, :5]))
+        first = int(ranks.first[row])
+        return Case(
+            queries[row],
+            None if first == NEVER else first,
+            hits,
+            tuple(float(score) for score in found.scores[row, :5]),
+        )
 
-    split = min(_CASES, len(order) // 2 or 1)
-    return tuple(case(row) for row in order[:split]), tuple(case(row) for row in order[: -split - 1 : -1])
+    best, worst = best_and_worst(ranks, _CASES, seed)
+    return tuple(map(case, best)), tuple(map(case, worst))
 
 
 def _check(gallery: Gallery, queries: Sequence[Query]) -> dict[str, int]:

@@ -115,6 +115,17 @@ def first_as_float(ranks: Ranks) -> Marks:
     return np.where(first == NEVER, np.inf, first.astype(np.float64))
 
 
+def best_and_worst(ranks: Ranks, count: int, seed: int) -> tuple[list[int], list[int]]:
+    """Return which queries, at most ``count`` of each, have the lowest ranks, and which the highest, the worst first.
+
+    Among equal ranks at random, so from everywhere.
+    """
+    order = np.random.default_rng(seed).permutation(len(ranks))
+    order = order[np.argsort(ranks.first[order], kind="stable")]
+    split = min(count, len(order) // 2 or 1)
+    return order[:split].tolist(), order[: -split - 1 : -1].tolist()
+
+
 def ranks_of_relevant(scores: Scores, relevant: Relevant, tolerance: float = 0.0) -> Ranks:
     """Rank the relevant items of each query by score, pessimistically.
 

@@ -73,13 +73,12 @@ def to_html(
         body += _plots(examination)
     for heading, note, figures in tables(examination, truth):
         body.append(f'<h2>{escape(heading)}</h2><p class="note">{escape(note)}</p>{_table(figures)}')
+    picture = _pictures(thumbnail)
     if examination:
         body += _groups(examination)
-        picture = _pictures(thumbnail)
         body += _cases("The best queries", "Drawn at random among the lowest ranks.", examination.best, picture)
         body += _cases("The worst queries", "The highest ranks of all queries.", examination.worst, picture)
     if truth:
-        picture = _pictures(thumbnail)
         body += _truth_cases("The best queries of the ground truth", truth.best, picture)
         body += _truth_cases("The worst queries of the ground truth", truth.worst, picture)
     body.append(_definitions())

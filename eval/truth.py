@@ -12,7 +12,7 @@ from engine.errors import UsageError
 from eval.bounds import RESAMPLES, Difference, paired_bootstrap
 from eval.examination import TruthCase, TruthExamination
 from eval.figures import Bootstrap, rank_figures
-from eval.metrics import NEVER, Marks, Ranks, ranks_of_run, recall_at, reciprocal_rank
+from eval.metrics import NEVER, Marks, Ranks, best_and_worst, ranks_of_run, recall_at, reciprocal_rank
 from eval.trec import read_qrels
 
 Truth = Mapping[str, Mapping[str, float]]
@@ -49,6 +49,7 @@ def examine_ground_truth(
     ranks = ranks_of_run(run, right, gallery=len(held))
     present = np.array([len(answers) - len(lost) for answers, lost in zip(right, missing, strict=True)])
     figures = rank_figures(ranks, Bootstrap(seed, resamples), ks=(1, DEPTH), present=present, set_recall=True)
+    best, worst = _cases(texts, run, right, ranks, seed)
     return TruthExamination(
         gallery=len(held),
         queries=len(texts),
@@ -57,7 +58,8 @@ def examine_ground_truth(
         queries_with_missing=sum(bool(lost) for lost in missing),
         queries_without_answer=int(np.count_nonzero(ranks.first == NEVER)),
         figures=tuple(f for f in figures if f.name not in ("MRR", "median rank")),
-        **dict(zip(("best", "worst"), _cases(texts, run, right, ranks, seed), strict=True)),
+        best=best,
+        worst=worst,
         run={text: tuple(found) for text, found in zip(texts, run, strict=True)},
     )
 
@@ -65,17 +67,15 @@ def examine_ground_truth(
 def _cases(
     texts: Sequence[str], run: Sequence[Sequence[str]], right: Sequence[Collection[str]], ranks: Ranks, seed: int
 ) -> tuple[tuple[TruthCase, ...], tuple[TruthCase, ...]]:
-    """Pick the best and the worst queries to look at; among equal ranks at random."""
+    """Return the best and the worst queries to look at."""
 
     def case(row: int) -> TruthCase:
         hits, rank = tuple(run[row][:LOOKED_AT]), int(ranks.first[row])
         found = tuple(hit for hit in hits if hit in right[row])
         return TruthCase(texts[row], None if rank == NEVER else rank, hits, found, min(right[row]))
 
-    order = np.random.default_rng(seed).permutation(len(texts))
-    order = order[np.argsort(ranks.first[order], kind="stable")]
-    count = min(CASES, len(order) // 2 or 1)
-    return tuple(map(case, order[:count].tolist())), tuple(map(case, order[: -count - 1 : -1].tolist()))
+    best, worst = best_and_worst(ranks, CASES, seed)
+    return tuple(map(case, best)), tuple(map(case, worst))
 
 
 def compare_runs(

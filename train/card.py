@@ -71,7 +71,7 @@ def write_card(folder: Path, sources: Sequence[Source]) -> None:
     checkpoint = Checkpoint(folder)
     notes, spec, (share, seed) = checkpoint.notes, checkpoint.preprocessing, split_of(checkpoint)
     text = _CARD.format(
-        name=str(notes["recipe"].get("name", "checkpoint")) if "recipe" in notes else "checkpoint",
+        name=checkpoint.recipe.get("name", "checkpoint"),
         architecture=checkpoint.config.get("model_type"),
         dimension=checkpoint.dimension,
         fingerprint=checkpoint.fingerprint[:12],

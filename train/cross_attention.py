@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from train.loss import Alike, softmax_loss
-from train.schedule import set_learning_rates
+from train.schedule import descend, set_learning_rates
 from train.towers import autocast
 
 RATE = 3e-4
@@ -76,11 +76,8 @@ def fit(
         with autocast("cpu"):
             logits = model(*pairs).float().reshape(count, count)  # image by text
         loss = softmax_loss(logits, alike(rows, rows))
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         set_learning_rates(optimizer, step, steps, RATE, 0.1)
-        optimizer.step()
+        descend(optimizer, loss)
         report(step, float(loss.detach()))
 
 

@@ -18,7 +18,7 @@ from engine.checkpoint import CROSS
 from engine.token_heads import TokenHeads, max_sim
 from train.onnx_towers import to_onnx
 from train.run import Run
-from train.schedule import set_learning_rates
+from train.schedule import descend, set_learning_rates
 from train.tokens import token_batches
 from train.towers import autocast
 
@@ -70,10 +70,7 @@ def fit_cross_encoder(
             scores = cross(words[text], patches[photograph], batch.there[text])
         loss = F.binary_cross_entropy_with_logits(scores.float(), right)
         set_learning_rates(optimizer, step, steps, RATE, 0.1)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(cross.parameters(), 1.0)
-        optimizer.step()
+        descend(optimizer, loss)
         report(step, float(loss.detach()))
     return cross.eval()
 

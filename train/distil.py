@@ -35,7 +35,7 @@ from train.quantize import quantize_image_tower
 from train.recipe import DataRecipe
 from train.rows import Rows
 from train.run import Progress, marks_of
-from train.schedule import parameter_groups, set_learning_rates
+from train.schedule import descend, parameter_groups, set_learning_rates
 from train.synonyms import Synonyms
 from train.towers import Towers, towers_of
 from train.trainer import STATE, Report, check_folder, save
@@ -102,9 +102,8 @@ def distil(
         "validation": judge.marks(),
     }
     folder = export_pupil(pupil, base, facts, out / "checkpoint")
-    by_arithmetic = quantize_image_tower(
-        pupil.model, Checkpoint(folder), learning, validation, judge.read().cpu().numpy()
-    )
+    read = judge.read.cpu().numpy()
+    by_arithmetic = quantize_image_tower(pupil.model, Checkpoint(folder), learning, validation, read)
     note(folder, {"recall@10 by arithmetic of the image tower": by_arithmetic})
     write_card(folder, sources)
     return folder
@@ -140,7 +139,6 @@ class _Looking:
         self._joined, self._pupil, self._data, self._seed = joined, pupil, data, seed
         self._pixels, self._count = Rows(pairs.pixels, pupil.device), len(pairs)
         self._optimizer = torch.optim.AdamW(parameter_groups(side, 0.05, 1.0), betas=(0.9, 0.98))
-        self._learning = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
         self._steps_per_epoch = self._count // BATCH
         self._steps = self._steps_per_epoch * epochs
         self.epoch = self._step = 0
@@ -164,10 +162,7 @@ class _Looking:
         goals = self._joined.embed_photographs(pictures)
         self._pupil.model.train()
         loss = 1 - (self._pupil.embed_photographs(self._pupil.model, pictures) * goals).sum(dim=1).mean()
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self._learning, 1.0)
-        self._optimizer.step()
+        descend(self._optimizer, loss)
         self._step += 1
         return float(loss.detach())
 
@@ -199,39 +194,33 @@ class _Looking:
 
 
 class _Judge:
-    """Examines the pupil on photographs and captions of validation."""
+    """Examines the pupil on photographs and captions of validation.
+
+    ``seen``, ``read``: unit rows (n, d), where the pupil saw the photographs and read the captions when it was last
+    asked; before that, where the joined ones do.
+    """
 
     def __init__(self, joined: Joined, pupil: Towers, pairs: Pairs) -> None:
         self._pupil, self._pairs = pupil, pairs
-        seen = torch.cat([joined.embed_photographs(each) for each in pupil.photographs(pairs.pixels)])
-        self._seen, self._read = seen, joined.embed_texts(pairs.first_captions())
+        self._wanted = torch.cat([joined.embed_photographs(each) for each in pupil.photographs(pairs.pixels)])
+        self._meant = joined.embed_texts(pairs.first_captions())
+        self.seen, self.read = self._wanted, self._meant
 
     @torch.no_grad()
-    def look(self) -> Tensor:
-        """Return where the pupil sees the photographs, unit rows (n, d)."""
-        return self._pupil.embed_images(self._pupil.model.eval(), self._pairs.pixels)
-
-    @torch.no_grad()
-    def read(self) -> Tensor:
-        """Return where the pupil reads the captions, unit rows (n, d)."""
-        return self._pupil.embed_texts(self._pupil.model.eval(), self._pairs.first_captions())
-
     def photographs(self) -> dict[str, float]:
         """Return how near the pupil sees to the joined ones, and what is found by captions as these read them."""
-        seen = self.look()
-        return {"cosine": float((seen * self._seen).sum(dim=1).mean())} | self._marks(seen, self._read)
+        self.seen = self._pupil.embed_images(self._pupil.model.eval(), self._pairs.pixels)
+        return {"cosine": float((self.seen * self._wanted).sum(dim=1).mean())} | self.marks()
 
+    @torch.no_grad()
     def texts(self) -> dict[str, float]:
         """Return how near the pupil reads to the joined ones, and what is found."""
-        read = self.read()
-        return {"cosine": float((read * self._read).sum(dim=1).mean())} | self._marks(self.look(), read)
+        self.read = self._pupil.embed_texts(self._pupil.model.eval(), self._pairs.first_captions())
+        return {"cosine": float((self.read * self._meant).sum(dim=1).mean())} | self.marks()
 
     def marks(self) -> dict[str, float]:
-        """Return what the pupil finds by itself."""
-        return self._marks(self.look(), self.read())
-
-    def _marks(self, images: Tensor, texts: Tensor) -> dict[str, float]:
-        return marks_of(self._pairs, images.cpu().numpy(), texts.cpu().numpy())
+        """Return what is found by what was last read in what was last seen."""
+        return marks_of(self._pairs, self.seen.cpu().numpy(), self.read.cpu().numpy())
 
 
 def mixed(pictures: Tensor, rng: np.random.Generator) -> Tensor:

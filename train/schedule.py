@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 _STAGE = re.compile(r"\.stages\.(\d+)\.")
 _LAYER = re.compile(r"\.(?:layers?|blocks)\.(\d+)\.")
@@ -40,6 +40,15 @@ def set_learning_rates(
     rate = learning_rate(step, steps, peak, warmup_share)
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("scale", 1.0)
+
+
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor, clip_norm: float = 1.0) -> None:
+    """Take one step down the gradient of ``loss``, whose norm over all that learns is clipped to ``clip_norm``."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    learning = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    nn.utils.clip_grad_norm_(learning, clip_norm)
+    optimizer.step()
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:

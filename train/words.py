@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine.checkpoint import Checkpoint
 from engine.encoder import pick_device
@@ -31,7 +31,7 @@ from train.cores import Cores
 from train.export import export_checkpoint
 from train.pairs import describe, gather_items
 from train.recipe import OptimizerRecipe
-from train.schedule import parameter_groups, set_learning_rates
+from train.schedule import descend, parameter_groups, set_learning_rates
 from train.synonyms import Synonyms
 from train.towers import Towers, towers_of
 
@@ -171,7 +171,6 @@ def learn_lesson(
     towers.lock("image")
     rng = np.random.default_rng(seed)
     optimizer = torch.optim.AdamW(parameter_groups(towers.model, 0.1, 1.0), betas=(0.9, 0.98))
-    learning = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     peak = NEW_LAYER_RATE if towers.word_layer < -1 else RATE
     batches, cores = -(-len(lesson.said) // BATCH), Cores()
     for epoch in range(epochs):
@@ -181,10 +180,7 @@ def learn_lesson(
             set_learning_rates(optimizer, epoch * batches + number, epochs * batches, peak, WARMUP)
             embedded = towers.text_rows(rows, lesson.said)
             loss = 1 - (embedded * goals[torch.from_numpy(rows).to(goals.device)]).sum(dim=1).mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(learning, 1.0)
-            optimizer.step()
+            descend(optimizer, loss)
         yield epoch + 1
 
 

@@ -10,17 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 
 from engine.records import FieldKind, Payload, Value
+from engine.store.schema import RESERVED_FIELDS
 
-RESERVED = frozenset(
-    {
-        *("item_id", "uri", "sha256", "width", "height", "source", "captions"),
-        *("perceptual_hash", "duplicate_of", "near_duplicate_of"),
-    }
-)
+RESERVED = frozenset(RESERVED_FIELDS) - {"title", "product_id"}
 """Payload fields that the ingest itself writes: a user's column of that name gets a trailing underscore."""
-
-FIXED_KINDS: Mapping[str, FieldKind] = {"title": "text", "product_id": "keyword"}
-"""Payload fields that mean the same in every collection: what their values look like does not matter."""
 
 ABSENT = frozenset({"", "NA", "N/A", "nan", "NaN", "NAN", "null", "NULL"})
 CAPTION_NAMES = ("caption", "captions", "description", "text")
@@ -221,7 +214,7 @@ class Sidecars:
         """Return name and kind of every payload field that occurs."""
         names = payload_names(sorted(self._guesses))
         kinds = {key: guess.kind() for key, guess in sorted(self._guesses.items())}
-        return {names[key]: FIXED_KINDS.get(names[key], kind) for key, kind in kinds.items() if kind is not None}
+        return {names[key]: RESERVED_FIELDS.get(names[key], kind) for key, kind in kinds.items() if kind is not None}
 
     def payload(self, raw: Mapping[str, object]) -> Payload:
         """Return one photograph's metadata as a payload."""

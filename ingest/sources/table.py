@@ -11,10 +11,10 @@ from pathlib import Path
 
 from engine.errors import SourceError, UsageError
 from engine.records import FieldKind, Item, Payload, Rejected
+from engine.store.schema import RESERVED_FIELDS
 from ingest.sources.files import counted, is_photograph, no_photograph, read_file, walk, why
 from ingest.sources.kinds import (
     CAPTION_NAMES,
-    FIXED_KINDS,
     TITLE_NAMES,
     Convert,
     Guess,
@@ -209,7 +209,7 @@ class TableSource:
                 continue
             if kaggle and names[n] == "year" and kind == "float":
                 kind = "integer"
-            kinds[fields[n]] = kind = FIXED_KINDS.get(fields[n], "keyword" if n in keywords else kind)
+            kinds[fields[n]] = kind = RESERVED_FIELDS.get(fields[n], "keyword" if n in keywords else kind)
             converts.append((n, fields[n], converter(kind, few=guess.repeats(), strings=self._table.is_text)))
         return _Plan(key, image, title, captions, fields, kinds, tuple(converts), rows)
 
