@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from workshop import Shop, command, environment
+from workshop import Shop, command, copy_store, environment
 
 from engine.checkpoint import Checkpoint, find_checkpoint
 from engine.encoder import Encoder, load_encoder
@@ -44,7 +43,7 @@ def _ingested_once(drawings: Path, bundled_encoder: Encoder, tmp_path_factory: p
 @pytest.fixture
 def ingested(_ingested_once: Path, tmp_path: Path) -> Path:
     """The folder of an Edge store with the collection ``fashion`` of all drawings, a copy for each test."""
-    return Path(shutil.copytree(_ingested_once, tmp_path / "ingested"))
+    return copy_store(_ingested_once, tmp_path / "ingested")
 
 
 @pytest.fixture

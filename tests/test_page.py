@@ -15,7 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
-from workshop import over_http
+from workshop import copy_store, over_http
 
 from engine.encoder import Encoder
 from engine.store.edge import EdgeStore
@@ -38,8 +38,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def address(_ingested_once: Path, bundled_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("served") / "store"
-    shutil.copytree(_ingested_once, folder)
+    folder = copy_store(_ingested_once, tmp_path_factory.mktemp("served") / "store")
     with EdgeStore(folder, "fashion") as store, over_http(make_app(store, bundled_encoder)) as url:
         yield f"{url}/"
 

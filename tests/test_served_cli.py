@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 from tiny_clip import make_tiny_clip
-from workshop import command, environment, paint
+from workshop import command, copy_store, environment, paint
 
 from engine.cli.serve import listen
 from engine.store.open import served_at
@@ -143,7 +143,7 @@ def test_no_web_page_reaches_the_store_through_a_server(ingested: Path) -> None:
 
 
 def test_another_server_on_the_port_of_one_that_was_killed_is_not_taken_for_it(ingested: Path, tmp_path: Path) -> None:
-    other = Path(shutil.copytree(ingested, tmp_path / "other"))
+    other = copy_store(ingested, tmp_path / "other")
     with served(ingested) as url:
         told = json.loads((ingested / "fashion" / "owner.json").read_text())
         assert told["served"][0] == url
@@ -168,7 +168,7 @@ def test_answers_are_sent_at_once() -> None:
 
 def test_a_port_that_is_taken_and_a_store_that_is_served_are_one_line(ingested: Path, tmp_path: Path) -> None:
     with served(ingested) as url:
-        other = shutil.copytree(ingested, tmp_path / "other")
+        other = copy_store(ingested, tmp_path / "other")
         taken = run("serve", "--store", other, "--port", url.rpartition(":")[2], cwd=tmp_path)
         assert taken.returncode == 2
         assert "another --port" in taken.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sys
 import threading
@@ -28,6 +29,24 @@ from ingest.sources.detect import open_source
 from ingest.sources.source import Source
 from ingest.summary import Problem, Summary
 from ingest.worker import ingest
+
+BLOCK = 1 << 16
+
+
+def copy_store(source: Path, target: Path) -> Path:
+    """A store's folder again with its holes: of 324 MB that a store of 48 drawings spans, it fills far fewer."""
+    return Path(shutil.copytree(source, target, copy_function=_copy_with_holes))
+
+
+def _copy_with_holes(source: str, target: str) -> None:
+    zeros = bytes(BLOCK)
+    with Path(source).open("rb") as reading, Path(target).open("wb") as writing:
+        while block := reading.read(BLOCK):
+            if block == zeros[: len(block)]:
+                writing.seek(len(block), os.SEEK_CUR)
+            else:
+                writing.write(block)
+        writing.truncate()
 
 
 class CountingEncoder:
