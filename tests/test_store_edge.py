@@ -23,7 +23,6 @@ from engine.records import Point, point_id
 from engine.store import edge_files
 from engine.store.edge import EdgeStore
 from engine.store.edge_files import has_graph
-from engine.store.edge_shard import new_generation, switch
 from engine.store.protocol import CollectionSpec, SearchSpec
 
 DIMENSION = 8
@@ -583,21 +582,3 @@ def test_after_optimizing_codes_or_graph_find_nearly_what_is_true_and_survive_re
             scores = np.sort(wide @ query / np.linalg.norm(query))[::-1][:10]
             assert [hit.score for hit in true] == pytest.approx(scores.tolist(), abs=1e-5)
             assert near[0] == true[0]
-
-
-def test_a_new_generation_is_built_unseen_and_takes_over_in_one_step(tmp_path: Path) -> None:
-    made(tmp_path)
-    name = new_generation(tmp_path, "fashion", CollectionSpec(4, {"model": "b"}))
-    assert name == "2"
-    with EdgeStore(tmp_path, "fashion", generation=name) as fresh:
-        vector = np.array([1, 0, 0, 0], np.float32)
-        fresh.upsert([Point(point_id("b"), vector, {"item_id": "b"})])
-        with EdgeStore(tmp_path, "fashion") as old:
-            assert old.count() == 20
-    switch(tmp_path, "fashion", name)
-    with EdgeStore(tmp_path, "fashion") as store:
-        assert store.spec().passport == {"model": "b"}
-        assert store.count() == 1
-    assert not (tmp_path / "fashion" / "1").exists()
-    with pytest.raises(StoreMissing, match="fashion/9"):
-        switch(tmp_path, "fashion", "9")

@@ -55,6 +55,7 @@ app.command("delete")(collection.delete_command)
 app.command("export")(collection.export_command)
 app.command("push")(transfer.push_command)
 app.command("pull")(transfer.pull_command)
+app.command("promote")(transfer.promote_command)
 app.command("config")(collection.config_command)
 
 

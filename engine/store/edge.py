@@ -49,7 +49,7 @@ class EdgeStore:
     """One collection in a folder of its own, opened at the first use and owned until `close`.
 
     ``wait_s``: how long to wait for another owner to let go. ``min_free_bytes``: the room that writes must leave on
-    the disk. ``generation``: another one than CURRENT names, to build it unseen (`new_generation`, `switch`).
+    the disk. ``generation``: another one than CURRENT names, to build it unseen (`engine.store.promote`).
     """
 
     def __init__(

@@ -66,6 +66,13 @@ def generations(home: Path) -> list[str]:
     return sorted(found, key=int)
 
 
+def remove(home: Path) -> None:
+    """Delete a collection, in such an order that it is gone before its first file is."""
+    (home / CURRENT_FILE).unlink(missing_ok=True)
+    for generation in generations(home):
+        shutil.rmtree(home / generation)
+
+
 def missing(folder: Path, collection: str) -> StoreMissing:
     """Return the error that names a missing collection and the ones there are."""
     there = sorted(path.parent.name for path in folder.glob(f"*/{CURRENT_FILE}"))

@@ -17,7 +17,7 @@ from engine.errors import EngineError, FilterError, StoreCorrupt, StoreError, St
 from engine.store import edge_files as files
 from engine.store.edge_convert import edge_config, field_index
 from engine.store.protocol import CollectionSpec
-from engine.store.schema import check_name, with_core_fields
+from engine.store.schema import with_core_fields
 
 _open_shards: dict[int, qe.EdgeShard] = {}
 
@@ -73,29 +73,6 @@ def _verify(shard: qe.EdgeShard, path: Path, expected: int) -> None:
         raise StoreCorrupt(f"{path} holds {points} points instead of {expected}: it is damaged; {again}")
     if sample and not sample[0].payload:
         raise StoreCorrupt(f"{path} has lost the payloads of its points: it is damaged; {again}")
-
-
-def new_generation(folder: Path, collection: str, spec: CollectionSpec) -> str:
-    """Make a further, empty generation beside the one in use and return its name.
-
-    Fill it through ``EdgeStore(folder, collection, generation=name)``, close that, then `switch` to it.
-    """
-    return make_generation(Path(folder), check_name(collection), spec, files.MIN_FREE_BYTES)
-
-
-def switch(folder: Path, collection: str, generation: str, *, keep_old: bool = False) -> None:
-    """Make a generation the one in use, in one step; the others are deleted unless they are to be kept.
-
-    Raises:
-        StoreMissing: there is no such generation.
-    """
-    home = Path(folder) / check_name(collection)
-    if generation not in files.generations(home):
-        raise files.missing(Path(folder), f"{collection}/{generation}")
-    files.set_current(home, generation)
-    for other in files.generations(home):
-        if other != generation and not keep_old:
-            shutil.rmtree(home / other)
 
 
 def make_generation(folder: Path, collection: str, spec: CollectionSpec, min_free: int) -> str:

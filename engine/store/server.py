@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
 from qdrant_client import QdrantClient, models
 
-from engine.errors import FilterError, StoreError, StoreMissing, StoreUnavailable, UsageError
+from engine.errors import FilterError, StoreError, StoreMissing, StoreUnavailable
 from engine.filters import check_filter
 from engine.records import FieldKind, FilterJSON, Hit, Point, Record, Value, Vector
 from engine.store import ranking
@@ -29,7 +27,7 @@ from engine.store.schema import (
     vector_names,
 )
 from engine.store.server_calls import RETRY_FOR_S, Caller
-from engine.store.server_collection import ServerCollection
+from engine.store.server_collection import ServerCollection, connect, without_password
 from engine.store.server_convert import to_hits, to_max_sim, to_point, to_query, to_record
 
 BATCH = 256
@@ -57,11 +55,11 @@ class ServerStore:
         client: QdrantClient | None = None,
     ) -> None:
         self.collection = check_name(collection)
-        self.location = _without_password(url)
+        self.location = without_password(url)
         self._call = Caller(self.location, retry_for_s=retry_for_s, secret=api_key)
         self._timeout = max(1, round(timeout_s))
         self._mine = client is None
-        self._client = client or _connect(url, api_key, prefer_grpc, self._timeout)
+        self._client = client or connect(url, api_key, prefer_grpc, self._timeout)
         self._home = ServerCollection(self.collection, self.location, self._client, self._call, self._timeout)
         self._known: CollectionSpec | None = None
 
@@ -84,6 +82,16 @@ class ServerStore:
     def add_fields(self, fields: Mapping[str, FieldKind]) -> None:
         """Index further payload fields; those that exist with the same kind are left alone."""
         self._known = self._home.add_fields(fields)
+
+    def take_over(self, successor: str) -> None:
+        """Let the alias mean what ``successor`` means, in one call, and delete what it meant; nothing is copied.
+
+        Raises:
+            StoreMissing: there is no ``successor``.
+            StoreError: one of the two is no alias.
+        """
+        self._home.take_over(check_name(successor))
+        self._known = None
 
     # --- writing
 
@@ -282,25 +290,6 @@ class ServerStore:
             )
             found += [to_record(each) for each in records]
         return found
-
-
-def _connect(url: str, api_key: str | None, prefer_grpc: bool, timeout: int) -> QdrantClient:
-    with warnings.catch_warnings():
-        # It warns of a key sent over plain HTTP, as to localhost: docs/collection.md says when that is fine.
-        warnings.simplefilter("ignore", UserWarning)
-        try:
-            return QdrantClient(
-                url=url, api_key=api_key, prefer_grpc=prefer_grpc, timeout=timeout, check_compatibility=False
-            )
-        except ValueError as error:
-            raise UsageError(
-                f"{_without_password(url)} is no address of a Qdrant server: give http://host:6333"
-            ) from error
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if parts.netloc else url
 
 
 def _batches(members: Sequence[Answer], size: int) -> list[Sequence[Answer]]:

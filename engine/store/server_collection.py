@@ -6,15 +6,18 @@ Readers use the alias, which has the collection's public name (``fashion``); beh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import get_args
+from urllib.parse import urlsplit, urlunsplit
 
 from qdrant_client import QdrantClient, models
 from qdrant_client.local.qdrant_local import QdrantLocal
 
-from engine.errors import StoreError, StoreMissing
+from engine.errors import StoreError, StoreMissing, UsageError
 from engine.records import FieldKind
 from engine.store.protocol import PATCHES_NAME, VECTOR_NAME, CollectionSpec
 from engine.store.schema import SCHEMA_VERSION, check_fields, with_core_fields
@@ -49,7 +52,7 @@ class ServerCollection:
         """Create the collection with all its payload indexes, before any point; an existing one is left as it is."""
         if self.exists():
             return
-        spec, real = with_core_fields(spec), f"{self.name}_1"
+        spec, real = with_core_fields(spec), self._unused()
         vectors = {VECTOR_NAME: vector_params(spec.dimension)}
         if spec.patches:
             vectors[PATCHES_NAME] = patch_params(spec.patches)
@@ -63,12 +66,26 @@ class ServerCollection:
             )
         )
         self._index(real, spec.fields)
-        alias = models.CreateAlias(collection_name=real, alias_name=self.name)
-        self.call(
-            lambda: self.client.update_collection_aliases(
-                [models.CreateAliasOperation(create_alias=alias)], timeout=self.timeout_s
-            )
-        )
+        self._change_aliases([_given(self.name, real)])
+
+    def take_over(self, successor: str) -> None:
+        """Give the alias to the collection that the alias ``successor`` means, in one call, and delete the old one.
+
+        Raises:
+            StoreMissing: there is no ``successor``.
+            StoreError: one of the names is a collection's own, which no alias can take the place of.
+        """
+        new, old = replace(self, name=successor), self._real() if self.exists() else None
+        new.info()
+        for name, real in ((successor, new._real()), (self.name, old)):
+            if name == real:
+                raise StoreError(
+                    f"{name!r} at {self.location} is a collection itself and no alias: give it another name"
+                )
+        taken = [_taken(successor), *([_taken(self.name)] if old else [])]
+        self._change_aliases([*taken, _given(self.name, new._real())])
+        if old:
+            self.call(lambda: self.client.delete_collection(old, timeout=self.timeout_s))
 
     def spec(self) -> CollectionSpec:
         """Read what the collection was made with, out of its metadata.
@@ -117,16 +134,25 @@ class ServerCollection:
 
     def missing(self) -> StoreMissing:
         """Return the error that names the collection, and the ones there are."""
-        there = sorted(alias.alias_name for alias in self.call(self.client.get_aliases).aliases)
+        there = sorted(self._aliases())
         others = f"there is: {', '.join(there)}" if there else "there is none yet"
         return StoreMissing(f"no collection {self.name!r} at {self.location} ({others}); make it with 'engine ingest'")
 
     def _real(self) -> str:
         """Return the collection that the alias means; its own settings are changed under its own name only."""
-        for alias in self.call(self.client.get_aliases).aliases:
-            if alias.alias_name == self.name:
-                return str(alias.collection_name)
-        return self.name
+        return self._aliases().get(self.name, self.name)
+
+    def _aliases(self) -> dict[str, str]:
+        """Return what each alias of the server means."""
+        return {alias.alias_name: alias.collection_name for alias in self.call(self.client.get_aliases).aliases}
+
+    def _unused(self) -> str:
+        """Return the first name for the real collection that no alias has come to mean."""
+        meant = set(self._aliases().values())
+        return next(name for n in itertools.count(1) if (name := f"{self.name}_{n}") not in meant)
+
+    def _change_aliases(self, changes: Sequence[models.AliasOperations]) -> None:
+        self.call(lambda: self.client.update_collection_aliases(changes, timeout=self.timeout_s))
 
     def _index(self, real: str, fields: Mapping[str, FieldKind]) -> None:
         for name, kind in {} if self.local else fields.items():
@@ -153,3 +179,32 @@ class ServerCollection:
                 f"but has no alias {self.name!r}: give it the alias, or delete it"
             )
         self.call(lambda: self.client.delete_collection(real, timeout=self.timeout_s))
+
+
+def _given(alias: str, real: str) -> models.CreateAliasOperation:
+    return models.CreateAliasOperation(create_alias=models.CreateAlias(collection_name=real, alias_name=alias))
+
+
+def _taken(alias: str) -> models.DeleteAliasOperation:
+    return models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))
+
+
+def connect(url: str, api_key: str | None, prefer_grpc: bool, timeout: int) -> QdrantClient:
+    """Return a client of the server at ``url``; it connects at the first call. Raises: UsageError."""
+    with warnings.catch_warnings():
+        # It warns of a key sent over plain HTTP, as to localhost: docs/collection.md says when that is fine.
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            return QdrantClient(
+                url=url, api_key=api_key, prefer_grpc=prefer_grpc, timeout=timeout, check_compatibility=False
+            )
+        except ValueError as error:
+            raise UsageError(
+                f"{without_password(url)} is no address of a Qdrant server: give http://host:6333"
+            ) from error
+
+
+def without_password(url: str) -> str:
+    """Return an address as it may be shown."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if parts.netloc else url
