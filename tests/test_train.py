@@ -46,7 +46,7 @@ from train.memory import Memory
 from train.mix import best_mixture
 from train.model import build_model
 from train.pairs import describe
-from train.recipe import RECIPES, DataRecipe, ModelRecipe, OptimizerRecipe, Recipe, load_recipe
+from train.recipe import RECIPES, DataRecipe, ModelRecipe, OptimizerRecipe, Recipe, inherit, load_recipe
 from train.reranker import Chosen
 from train.run import Progress, Run, relevant_of
 from train.schedule import learning_rate, parameter_groups
@@ -588,6 +588,9 @@ def test_a_new_image_tower_learns_beside_the_text_tower_of_a_checkpoint(drawings
     assert facts["recipe"]["data"]["train_share"] == 0.7, "what the text tower has read is not held out"
     assert facts["text_base"]["recipe"]["name"] == "tiny"
     assert find_checkpoint(str(second)).trained_split == find_checkpoint(str(first)).trained_split
+    assert facts["recipe"]["model"]["vision_widths"] == [8, 24, 64]
+    texts_only = inherit(tiny(freeze="image"), find_checkpoint(str(second)))
+    assert texts_only.model.vision_widths == (8, 24, 64), "the recipe tells how the tower that was taken over was made"
     near = dataclasses.replace(recipe, optimizer=dataclasses.replace(recipe.optimizer, teach_weight=50.0))
     third = train(near, [drawings], tmp_path / "third", threads=1)
     item = next(item for item in drawings.items() if isinstance(item, Item))
@@ -663,7 +666,7 @@ def test_a_run_ends_when_validation_has_not_risen_for_long(
     drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marks = iter([0.1, 0.3, 0.2, 0.2, 0.9])
-    monkeypatch.setattr(Run, "examine", lambda self, pairs: {"recall@10": next(marks)})
+    monkeypatch.setattr(Run, "examine", lambda self, pairs: {"mrr": next(marks)})
     told: list[Progress] = []
     train(tiny(epochs=9, patience=2), [drawings], tmp_path / "run", threads=1, report=told.append)
     assert told[-1].epoch == 4

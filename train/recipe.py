@@ -150,13 +150,21 @@ def load_recipe(name: str) -> Recipe:
     return Recipe(name=path.stem, **parts)
 
 
-def inherit(recipe: Recipe, base: Checkpoint | None) -> Recipe:
-    """Return the recipe with what its base decides: the split, for what it saw is not held out, and what is frozen."""
+def inherit(recipe: Recipe, base: Checkpoint | None, *, both_towers: bool = True) -> Recipe:
+    """Return the recipe with what its base decides: the split, for what it saw is not held out, and what is frozen.
+
+    And how its image tower was made, unless only its text tower is taken (not ``both_towers``).
+    """
     if base is None or base.trained_split is None:
         return recipe
     share, seed = base.trained_split
     sizes = base.recipe.get("model", {})
     text_base, layers = str(sizes.get("text_base", "")), base.new_text_layers or recipe.model.text_layers
+    seen: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in sizes.items()
+        if both_towers and key.startswith(("image_", "vision")) and hasattr(recipe.model, key)
+    }
     return dataclasses.replace(
         recipe,
         data=dataclasses.replace(recipe.data, train_share=share, split_seed=seed),
@@ -165,6 +173,7 @@ def inherit(recipe: Recipe, base: Checkpoint | None) -> Recipe:
             text_base=text_base,
             text_layers=layers,
             dimension=int(base.config.get("projection_dim", recipe.model.dimension)),
+            **seen,
         ),
     )
 
