@@ -76,6 +76,22 @@ def test_a_promotion_that_is_cut_short_changes_nothing(folder: Path, monkeypatch
     assert [path.name for path in (folder / "fashion").iterdir() if path.is_dir()] == ["1"]
 
 
+def test_a_promotion_that_is_interrupted_when_it_has_just_happened_has_happened(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn = engine.store.promote.files.set_current
+
+    def interrupted(home: Path, generation: str) -> None:
+        turn(home, generation)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine.store.promote.files, "set_current", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        promote_embedded(folder, "next", "fashion")
+    with EdgeStore(folder, "fashion") as store:
+        assert held(store) == ("next", ["next"])
+
+
 @pytest.mark.parametrize("busy", ["fashion", "next"])
 def test_a_collection_that_is_in_use_is_not_promoted(folder: Path, busy: str) -> None:
     with EdgeStore(folder, busy) as store:

@@ -71,7 +71,9 @@ def promote_command(
     if SERVER_URL.match(ours.store):
         from engine.store.server import ServerStore
 
-        with ServerStore(ours.store, ours.collection, api_key=ours.api_key, prefer_grpc=ours.grpc) as server:
+        with ServerStore(
+            ours.store, ours.collection, api_key=ours.api_key, prefer_grpc=ours.grpc, timeout_s=ours.timeout_s
+        ) as server:
             server.take_over(successor)
     else:
         promote_embedded(Path(ours.store), successor, ours.collection, _tell)

@@ -38,10 +38,10 @@ def promote_embedded(
         try:
             with EdgeStore(folder, collection, generation=name) as fresh:
                 copy_collection(new, fresh, tell)
-            files.set_current(home, name)
-        except BaseException:
+        except BaseException:  # a Ctrl-C too leaves no half copy
             shutil.rmtree(home / name, ignore_errors=True)
             raise
+        files.set_current(home, name)  # what it names is never deleted above
     for other in files.generations(home):
         if other != name:
             shutil.rmtree(home / other)

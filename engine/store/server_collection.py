@@ -75,16 +75,16 @@ class ServerCollection:
             StoreMissing: there is no ``successor``.
             StoreError: one of the names is a collection's own, which no alias can take the place of.
         """
-        new, old = replace(self, name=successor), self._real() if self.exists() else None
-        new.info()
-        for name, real in ((successor, new._real()), (self.name, old)):
-            if name == real:
+        replace(self, name=successor).info()
+        names = [successor, *([self.name] if self.exists() else [])]
+        meant = self._aliases()
+        for name in names:
+            if name not in meant:
                 raise StoreError(
                     f"{name!r} at {self.location} is a collection itself and no alias: give it another name"
                 )
-        taken = [_taken(successor), *([_taken(self.name)] if old else [])]
-        self._change_aliases([*taken, _given(self.name, new._real())])
-        if old:
+        self._change_aliases([*map(_taken, names), _given(self.name, meant[successor])])
+        if old := meant.get(self.name):
             self.call(lambda: self.client.delete_collection(old, timeout=self.timeout_s))
 
     def spec(self) -> CollectionSpec:
