@@ -163,6 +163,10 @@ class TorchEncoder:
             self._heads = load_token_heads(checkpoint)
             self._heads.to(self._device)
         self._bfloat16 = not precise and (self._device != "cpu" or native_bfloat16(torch))
+        if self._bfloat16:  # as autocast would, but once for all instead of in every call
+            for module in model.modules():
+                if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
+                    module.to(torch.bfloat16)
         spec = checkpoint.preprocessing
         self._mean = torch.tensor(spec.mean, device=self._device).mul(255)
         self._std = torch.tensor(spec.std, device=self._device).mul(255)
