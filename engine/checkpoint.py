@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,8 +41,9 @@ TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "s
 class Preprocessing:
     """From upright RGB to the pixels of the image tower: resize, perhaps crop, later normalise.
 
-    Sizes in pixels. ``shortest_edge`` is None where the photograph is resized to the full ``height`` and ``width``
-    regardless of its shape; otherwise its shorter side is brought to ``shortest_edge`` and the centre is cut out.
+    Sizes in pixels. ``shortest_edge`` is None where the photograph is resized regardless of its shape: to ``resized``,
+    (height, width), or where that is None to the full ``height`` and ``width``. Otherwise its shorter side is brought
+    to ``shortest_edge``. Of what is larger than ``height`` and ``width`` then, the centre is cut out.
     ``mean`` and ``std`` are per channel, of pixels scaled to [0, 1].
     """
 
@@ -52,24 +53,27 @@ class Preprocessing:
     resample: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    resized: tuple[int, int] | None = field(default=None, repr=False)  # shown, it would change every fingerprint
 
     def pixels(self, image: Image.Image) -> npt.NDArray[np.uint8]:
         """Return the photograph as the tower sees it: uint8, shape (height, width, 3)."""
         from PIL import Image  # here: most commands need a checkpoint's name only
 
-        if self.shortest_edge is None:
-            resized = image.resize((self.width, self.height), Image.Resampling(self.resample))
-            return np.asarray(resized, dtype=np.uint8)
-        scale = self.shortest_edge / min(image.size)
-        size = (max(self.width, int(image.width * scale)), max(self.height, int(image.height * scale)))
-        left, top = (size[0] - self.width) // 2, (size[1] - self.height) // 2
-        resized = image.resize(size, Image.Resampling(self.resample))
+        height, width = self._resized(image)
+        resized = image.resize((width, height), Image.Resampling(self.resample))
+        left, top = (width - self.width) // 2, (height - self.height) // 2
         return np.asarray(resized.crop((left, top, left + self.width, top + self.height)), dtype=np.uint8)
+
+    def _resized(self, image: Image.Image) -> tuple[int, int]:
+        if self.shortest_edge is None:
+            return self.resized or (self.height, self.width)
+        scale = self.shortest_edge / min(image.size)
+        return max(self.height, int(image.height * scale)), max(self.width, int(image.width * scale))
 
     @property
     def shorter_side(self) -> int:
         """The shorter side, in pixels, that a decoded photograph should have at least."""
-        return self.shortest_edge or min(self.height, self.width)
+        return self.shortest_edge or min(self.resized or (self.height, self.width))
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,7 @@ class Checkpoint:
         digest = hashlib.sha256()
         shape = {key: value for key, value in self.config.items() if not key.startswith(("transformers_", "_name"))}
         digest.update(json.dumps(shape, sort_keys=True).encode())
-        digest.update(repr(self.preprocessing).encode())
+        digest.update(f"{self.preprocessing!r}{self.preprocessing.resized or ''}".encode())
         heads = [self.folder / HEAD_WEIGHTS, self.folder / CROSS] if self.token_heads else []
         for path in [*self.weights, *(self.folder / name for name in TOKENIZER_FILES), *heads]:
             if path.exists():
@@ -270,16 +274,19 @@ def _preprocessing(entries: dict[str, Any], path: Path) -> Preprocessing:
     crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
     if not entries.get("do_resize", True) or not ({"shortest_edge"} <= set(size) or {"height", "width"} <= set(size)):
         raise CheckpointError(f"{path}: the image size {size!r} is of a kind that this program does not know")
-    target = crop if "shortest_edge" in size else size
     normal = bool(entries.get("do_normalize", True))
     try:
+        resized = None if "shortest_edge" in size else (int(size["height"]), int(size["width"]))
+        cut = resized is None or entries.get("do_center_crop")
+        height, width = (int((crop if cut else size)[side]) for side in ("height", "width"))
         return Preprocessing(
-            height=int(target["height"]),
-            width=int(target["width"]),
-            shortest_edge=int(size["shortest_edge"]) if "shortest_edge" in size else None,
+            height=height,
+            width=width,
+            shortest_edge=int(size["shortest_edge"]) if resized is None else None,
             resample=int(entries.get("resample", BICUBIC)),
             mean=_channels(entries.get("image_mean", CLIP_MEAN) if normal else (0, 0, 0)),
             std=_channels(entries.get("image_std", CLIP_STD) if normal else (1, 1, 1)),
+            resized=None if resized == (height, width) else resized,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be understood ({error}): get the checkpoint again") from None

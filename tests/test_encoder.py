@@ -16,7 +16,7 @@ from PIL import Image
 from tiny_clip import make_tiny_clip
 
 from engine.checkpoint import find_checkpoint
-from engine.encoder import OnnxEncoder, TorchEncoder, encode_image, load_encoder
+from engine.encoder import OnnxEncoder, TorchEncoder, encode_image, load_encoder, native_bfloat16
 from engine.errors import CheckpointError, UsageError
 
 TEXTS = ["red dress", "Long-sleeve DENIM jacket, 50% off! é", "", "x " * 200]
@@ -50,6 +50,22 @@ def test_the_embedding_is_that_of_transformers_own_processor(tiny: Path, photogr
         theirs = AutoModel.from_pretrained(tiny).get_image_features(**values).pooler_output
     theirs = torch.nn.functional.normalize(theirs, dim=-1).numpy()[0]
     np.testing.assert_allclose(encode_image(encoder, photograph), theirs, atol=1e-4)
+
+
+def test_a_photograph_resized_to_a_given_height_and_width_is_cropped_as_transformers_does(
+    tmp_path: Path, tiny: Path, photograph: Image.Image
+) -> None:
+    from transformers import CLIPImageProcessorPil
+
+    folder = shutil.copytree(tiny, tmp_path / "zoomed")
+    entries = json.loads((folder / "preprocessor_config.json").read_text())
+    entries |= {"size": {"height": 41, "width": 37}, "crop_size": {"height": 32, "width": 32}, "do_center_crop": True}
+    (folder / "preprocessor_config.json").write_text(json.dumps(entries))
+    theirs = CLIPImageProcessorPil.from_pretrained(folder)(photograph, do_normalize=False, do_rescale=False)
+    checkpoint = find_checkpoint(str(folder))
+    ours = checkpoint.preprocessing.pixels(photograph)
+    assert (ours == np.moveaxis(np.asarray(theirs["pixel_values"][0]), 0, -1)).all()
+    assert checkpoint.fingerprint != find_checkpoint(str(tiny)).fingerprint
 
 
 def test_sentence_transformers_gives_the_same_embeddings(tiny: Path, photograph: Image.Image) -> None:
@@ -115,6 +131,15 @@ def test_bfloat16_changes_an_embedding_little(tiny: Path, photograph: Image.Imag
     precise, rough = TorchEncoder(checkpoint, "cpu", precise=True), TorchEncoder(checkpoint, "cpu", precise=True)
     rough._bfloat16 = True  # also on processors that only emulate it
     assert float(encode_image(precise, photograph) @ encode_image(rough, photograph)) > 0.999
+
+
+@pytest.mark.skipif(not native_bfloat16(torch), reason="this processor has no bfloat16")
+def test_weights_converted_once_give_what_autocast_gives_each_time(tiny: Path, photograph: Image.Image) -> None:
+    converted = TorchEncoder(find_checkpoint(str(tiny)), "cpu")
+    cast = TorchEncoder(find_checkpoint(str(tiny)), "cpu", precise=True)
+    cast._bfloat16 = True
+    assert (encode_image(converted, photograph) == encode_image(cast, photograph)).all()
+    assert (converted.encode_texts(TEXTS) == cast.encode_texts(TEXTS)).all()
 
 
 def test_the_fingerprint_tells_weights_activation_and_preprocessing_apart(tiny: Path, tmp_path: Path) -> None:
