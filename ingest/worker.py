@@ -53,9 +53,9 @@ def ingest(
     """Bring the collection up to date with ``source``; return what became of every entry.
 
     ``encoder`` gives the encoder, and is called only if there is something to embed; ``workers`` threads embed, each
-    on a core of its own. Items that do not pass the filter ``where`` are excluded. ``prune`` deletes points whose file
-    is no longer in the source. When ``stop`` is set, the batches at hand are committed and the run ends early: running
-    again goes on. ``on_progress`` is given the summary so far and the number of entries in all.
+    computing on one core. Items that do not pass the filter ``where`` are excluded. ``prune`` deletes points whose
+    file is no longer in the source. When ``stop`` is set, the batches at hand are committed and the run ends early:
+    running again goes on. ``on_progress`` is given the summary so far and the number of entries in all.
 
     Raises:
         SourceError: the source has no photograph at all.

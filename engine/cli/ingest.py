@@ -69,7 +69,7 @@ def ingest_command(
     report: Annotated[
         Path | None, typer.Option(help="Write what was not indexed, with reasons, as JSON Lines.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Embedding threads; default: one a core.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Embedding threads; default: one a core, and one more.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Embed photographs and store them with their metadata; running again only does what has changed.
@@ -141,7 +141,7 @@ def run_ingest(
                 store,
                 ledger,
                 encoder,
-                workers=workers or os.cpu_count() or 1,
+                workers=workers or 1 + (os.cpu_count() or 1),  # one for when another waits for Python's lock
                 where=wanted,
                 prune=prune,
                 stop=stop,
