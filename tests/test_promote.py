@@ -175,6 +175,7 @@ def test_the_program_promotes_with_the_ledger(
     assert program("ingest", few, "--store", ingested, cwd=tmp_path).returncode == 0
     done = program("promote", "next", "--store", ingested, cwd=tmp_path)
     assert done.stdout == "fashion is now what next was: 48 photographs, seen by fashion-small\n", done.stderr
+    assert not (ingested / "next").exists()
     again = program("ingest", drawings, "--store", ingested, cwd=tmp_path)
     assert "48 unchanged" in again.stdout, again.stderr
     gone = program("promote", "next", "--store", ingested, cwd=tmp_path)

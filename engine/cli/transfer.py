@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,8 +78,11 @@ def promote_command(
             server.take_over(successor)
     else:
         promote_embedded(Path(ours.store), successor, ours.collection, _tell)
-    copy_ledger(ledger_path(theirs), ledger_path(ours))
-    ledger_path(theirs).unlink(missing_ok=True)
+    ledger = ledger_path(theirs)
+    copy_ledger(ledger, ledger_path(ours))
+    ledger.unlink(missing_ok=True)
+    with suppress(OSError):  # where somebody keeps more than the ledger, that stays
+        ledger.parent.rmdir()
     with open_named_store(ours) as opened:
         points, passport = opened.count(), opened.spec().passport
     print(f"{ours.collection} is now what {successor} was: {points} photographs, seen by {passport.get('checkpoint')}")
