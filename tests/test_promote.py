@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import qdrant_edge as qe
 from qdrant_client import models
 from qdrant_http import failure, serving
 
 import engine.store.promote
 from engine.errors import StoreError, StoreLocked, StoreMissing
 from engine.records import Point, point_id
+from engine.store import edge_files as files
 from engine.store.edge import EdgeStore
+from engine.store.edge_shard import make_generation
 from engine.store.promote import promote_embedded
 from engine.store.protocol import CollectionSpec, Store
 from engine.store.server import ServerStore
@@ -23,9 +28,10 @@ from engine.store.server import ServerStore
 Program = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def fill(store: Store, name: str, dimension: int = 4) -> Store:
+def fill(store: Store, name: str, dimension: int = 4, **passport: str) -> Store:
     """Make a collection of one point, whose id and passport are ``name``."""
-    store.create(CollectionSpec(dimension, {"fingerprint": name, "checkpoint": name}, {"colour": "keyword"}))
+    passport |= {"fingerprint": name, "checkpoint": name}
+    store.create(CollectionSpec(dimension, passport, {"colour": "keyword"}))
     vector = np.eye(1, dimension, dtype=np.float32)[0]
     store.upsert([Point(point_id(name), vector, {"item_id": name, "colour": "red"})])
     return store
@@ -98,6 +104,50 @@ def test_a_collection_that_is_in_use_is_not_promoted(folder: Path, busy: str) ->
         store.count()
         with pytest.raises(StoreLocked, match=busy):
             promote_embedded(folder, "next", "fashion")
+
+
+def test_who_waited_for_a_collection_while_it_was_promoted_gets_the_new_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = threading.Semaphore(0)
+    load = qe.EdgeShard.load
+
+    def tried(path: str, *config: Any) -> Any:
+        tries.release()
+        return load(path, *config)
+
+    found: list[object] = []
+
+    def wait() -> None:
+        with EdgeStore(folder, "fashion", wait_s=60) as store:
+            found.extend([store.count(), held(store)])
+
+    waiting = threading.Thread(target=wait)
+    with EdgeStore(folder, "fashion") as old:
+        old.count()
+        monkeypatch.setattr("engine.store.edge_shard.qe.EdgeShard.load", tried)
+        waiting.start()
+        assert tries.acquire(timeout=60)  # it has looked, and it is taken
+        name = make_generation(folder, "fashion", CollectionSpec(6, {"checkpoint": "new"}, {}), 0)
+        files.set_current(folder / "fashion", name)
+    waiting.join(60)
+    assert found == [0, ("new", [])]
+
+
+def test_a_writer_on_a_server_notices_that_another_collection_has_taken_the_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("engine.store.server.KNOWN_S", -1.0)
+    with serving() as double:
+        for name in ("fashion", "next"):
+            with ServerStore(double.url, name) as store:
+                fill(store, name, collection_id=name)
+        with ServerStore(double.url, "fashion") as writer, ServerStore(double.url, "fashion") as other:
+            fill(writer, "fashion", collection_id="fashion")
+            other.take_over("next")
+            assert writer.spec().passport["checkpoint"] == "next"
+            with pytest.raises(StoreError, match=r"another collection has taken the place of 'fashion'"):
+                fill(writer, "late")
 
 
 def test_a_successor_that_is_not_there_is_named(folder: Path) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import qdrant_edge as qe
 
-from engine.errors import StoreError
+from engine.errors import StoreCorrupt, StoreError
 from engine.store import edge_files as files
 from engine.store import edge_shard
 from engine.store.edge_shard import translated
@@ -144,10 +144,24 @@ class ShardOwner:
                     self._open = self._load()
         return self._open
 
+    def _succeeded(self) -> bool:
+        """Say whether another generation took the place of this one, while its owner was waited for."""
+        return self._generation is None and files.current_generation(self._home) not in (None, self.path.name)
+
     def _load(self, config: qe.EdgeConfig | None = None) -> qe.EdgeShard:
-        self._spec = None  # another owner may have written since
-        self.spec()
-        shard = edge_shard.load(self.path, self._expected, self._wait_s, config)
+        shard = None
+        while shard is None:
+            self._spec = None  # another owner may have written since
+            self.spec()
+            try:
+                shard = edge_shard.load(self.path, self._expected, self._wait_s, config)
+            except StoreCorrupt:
+                if not self._succeeded():
+                    raise
+            if shard is not None and self._succeeded():
+                with suppress(StoreError):  # whose files are on their way out
+                    edge_shard.close(shard, self._home)
+                shard = None
         if self._served:
             files.write_owner(self._home, self._served)
         self._pid = os.getpid()

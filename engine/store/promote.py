@@ -44,5 +44,5 @@ def promote_embedded(
         files.set_current(home, name)  # what it names is never deleted above
     for other in files.generations(home):
         if other != name:
-            shutil.rmtree(home / other)
+            shutil.rmtree(home / other, ignore_errors=True)  # who waited for it may just be letting go of it
     files.remove(folder / successor)

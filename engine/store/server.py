@@ -33,6 +33,8 @@ from engine.store.server_convert import to_hits, to_max_sim, to_point, to_query,
 BATCH = 256
 IDS_BATCH = 1000
 GREEN_WITHIN_S = 3600.0
+KNOWN_S = 2.0
+"""After so long it is asked again what the collection was made with: another may have taken its place."""
 Answer = TypeVar("Answer")
 
 
@@ -62,6 +64,8 @@ class ServerStore:
         self._client = client or connect(url, api_key, prefer_grpc, self._timeout)
         self._home = ServerCollection(self.collection, self.location, self._client, self._call, self._timeout)
         self._known: CollectionSpec | None = None
+        self._read_at = 0.0
+        self._written_to: object = None
 
     # --- the collection
 
@@ -75,8 +79,8 @@ class ServerStore:
 
     def spec(self) -> CollectionSpec:
         """Return what the collection was made with, out of its metadata."""
-        if self._known is None:
-            self._known = self._home.spec()
+        if self._known is None or time.monotonic() - self._read_at > KNOWN_S:
+            self._known, self._read_at = self._home.spec(), time.monotonic()
         return self._known
 
     def add_fields(self, fields: Mapping[str, FieldKind]) -> None:
@@ -97,7 +101,12 @@ class ServerStore:
 
     def upsert(self, points: Sequence[Point]) -> None:
         """Write points: the whole batch is checked before the first is sent; sending again is harmless."""
-        check_points(points, self.spec())
+        spec = self.spec()
+        check_points(points, spec)
+        made = spec.passport.get("collection_id")
+        if self._written_to not in (None, made):
+            raise StoreError(f"another collection has taken the place of {self.collection!r} meanwhile: begin again")
+        self._written_to = made
         for batch in _batches(points, BATCH):
             structs = [to_point(point) for point in batch]
             self._on(partial(self._client.upsert, points=structs, wait=True))
