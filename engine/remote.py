@@ -8,12 +8,15 @@ from typing import Any
 
 from PIL import Image
 
+from engine.errors import UsageError
 from engine.records import Hit
 from engine.search import Page, Query
 from engine.store.remote import RemoteStore
 
 PAGE = 1000
 """The most hits that the server gives at once."""
+DEEPEST = 10_000
+"""So many hits in all it gives for one query."""
 LONGEST_SIDE = 1024
 """Pixels of a photograph that is sent; no tower sees more."""
 
@@ -26,6 +29,8 @@ def search_remotely(server: RemoteStore, query: Query, page: Page) -> tuple[list
         StoreError: it cannot be reached, or its store refused.
     """
     last = page.offset + page.limit
+    if last > DEEPEST:
+        raise UsageError(f"a server gives the first {DEEPEST} hits, not {last}: lower --offset or -k")
     body = {
         "text": query.text,
         "unwanted": list(query.unwanted),

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp
 from engine.encoder import Encoder
 from engine.errors import EngineError, ImageError
 from engine.filters import parse_where
-from engine.passport import check_golden_images, check_golden_texts
+from engine.passport import check_fingerprint, check_golden_images, check_golden_texts
 from engine.records import FilterJSON, Record, point_id
 from engine.rerank import Reranker
 from engine.search import Page, search
@@ -34,6 +34,7 @@ from serve.embeddings import embeddings, inferred
 from serve.fetch import Fetcher, OpenImage, from_data_url
 from serve.guard import Guard, Limits
 from serve.messages import (
+    MAX_OFFSET,
     Cursor,
     EmbeddingsRequest,
     FoundItem,
@@ -117,12 +118,14 @@ def _search_routes(
 ) -> None:
     def answer(wanted: Wanted, page: Page, *, explain: bool = False) -> JSONResponse:
         started = time.perf_counter()
+        check_fingerprint(store.spec().passport, encoder.checkpoint)  # on a server it may be another's since we began
         with stages.stage("search"):
             hits = search(store, encoder, wanted, page)
         shown = hits[: page.limit - 1]
+        following = page.offset + len(shown)
         body: dict[str, Any] = {
             "hits": [found(hit.id, hit.payload, None if wanted.is_empty else hit) for hit in shown],
-            "next": cursor_of(page.offset + len(shown)) if len(hits) > len(shown) else None,
+            "next": cursor_of(following) if len(hits) > len(shown) and following <= MAX_OFFSET else None,
         }
         if explain:
             body["explain"] = {
@@ -255,6 +258,7 @@ def _watch_routes(app: FastAPI, store: Store, encoder: BatchingEncoder, stages: 
         """Say whether searches can be answered: the store can be reached and was made by this very model."""
         try:
             points = store.count()
+            check_fingerprint(store.spec().passport, encoder.checkpoint)
             check_golden_texts(store.spec().passport, encoder)
         except EngineError as error:
             raise HTTPException(503, str(error), {"Retry-After": "1"}) from error

@@ -6,7 +6,7 @@ Qdrant does not document that a self-hosted server forwards to an inference serv
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,17 +15,23 @@ from engine.encoder import Encoder, encode_image
 from engine.errors import UsageError
 from engine.records import Vector
 from serve.fetch import from_data_url
-from serve.messages import EmbeddingsRequest, InferenceRequest
+from serve.messages import MAX_TEXT, EmbeddingsRequest, InferenceRequest
 
 
-def embed(encoder: Encoder, inputs: Sequence[str]) -> Vector:
-    """Return unit float32 rows (n, d) of texts, and of photographs given as data URLs."""
-    rows = np.empty((len(inputs), encoder.checkpoint.dimension), dtype=np.float32)
-    texts = [index for index, one in enumerate(inputs) if not one.startswith("data:")]
+def embed(encoder: Encoder, texts: Mapping[int, str], photographs: Mapping[int, str]) -> Vector:
+    """Return unit float32 rows (n, d) of texts and of photographs, which are data URLs, by their places from 0 to n.
+
+    Raises:
+        UsageError: a text that is too long.
+        ImageError: no data URL, or no photograph in it.
+    """
+    if too_long := next((text for text in texts.values() if len(text) > MAX_TEXT), None):
+        raise UsageError(f"a text of {len(too_long)} characters: {MAX_TEXT} are read at most")
+    rows = np.empty((len(texts) + len(photographs), encoder.checkpoint.dimension), dtype=np.float32)
     if texts:
-        rows[texts] = encoder.encode_texts([inputs[index] for index in texts])
-    for index in set(range(len(inputs))) - set(texts):
-        rows[index] = encode_image(encoder, from_data_url(inputs[index]))
+        rows[list(texts)] = encoder.encode_texts(list(texts.values()))
+    for place, url in photographs.items():
+        rows[place] = encode_image(encoder, from_data_url(url))
     return rows
 
 
@@ -35,15 +41,14 @@ def embeddings(encoder: Encoder, asked: EmbeddingsRequest) -> dict[str, Any]:
     Raises:
         UsageError: another model is asked for than the one that made the collection.
     """
-    checkpoint = encoder.checkpoint
-    if asked.model not in ("", checkpoint.name, checkpoint.fingerprint, checkpoint.fingerprint[:12]):
-        raise UsageError(f"this server embeds with {checkpoint.name!r} only, not with {asked.model!r}")
+    _check_model(encoder, asked.model)
     inputs = [asked.input] if isinstance(asked.input, str) else asked.input
-    rows = embed(encoder, inputs)
-    tokens = sum(encoder.count_tokens(one) for one in inputs if not one.startswith("data:"))
+    texts = {place: one for place, one in enumerate(inputs) if not one.startswith("data:")}
+    rows = embed(encoder, texts, {place: one for place, one in enumerate(inputs) if place not in texts})
+    tokens = sum(map(encoder.count_tokens, texts.values()))
     return {
         "object": "list",
-        "model": checkpoint.name,
+        "model": encoder.checkpoint.name,
         "data": [
             {"object": "embedding", "index": index, "embedding": _coded(row, asked.encoding_format)}
             for index, row in enumerate(rows)
@@ -53,8 +58,22 @@ def embeddings(encoder: Encoder, asked: EmbeddingsRequest) -> dict[str, Any]:
 
 
 def inferred(encoder: Encoder, asked: InferenceRequest) -> dict[str, Any]:
-    """Answer a Qdrant server: texts, and images as data URLs."""
-    return {"embeddings": embed(encoder, [one.data for one in asked.inputs]).tolist(), "usage": None}
+    """Answer a Qdrant server: texts, and images as data URLs.
+
+    Raises:
+        UsageError: another model is asked for than the one that made the collection.
+    """
+    kinds: dict[str, dict[int, str]] = {"text": {}, "image": {}}
+    for place, one in enumerate(asked.inputs):
+        _check_model(encoder, one.model)
+        kinds[one.data_type][place] = one.data
+    return {"embeddings": embed(encoder, kinds["text"], kinds["image"]).tolist(), "usage": None}
+
+
+def _check_model(encoder: Encoder, name: str) -> None:
+    checkpoint = encoder.checkpoint
+    if name not in ("", checkpoint.name, checkpoint.fingerprint, checkpoint.fingerprint[:12]):
+        raise UsageError(f"this server embeds with {checkpoint.name!r} only, not with {name!r}")
 
 
 def _coded(row: Vector, form: str) -> str | list[float]:

@@ -76,11 +76,13 @@ class Guard:
             self._stages.in_flight.set(self._running)
             try:
                 await self._app(scope, self._counted(receive), send_safely)
+            except Exception:
+                self._stages.ended(_route(scope), status or 500)
+                raise
             finally:
                 self._running -= 1
                 self._stages.in_flight.set(self._running)
-        route = getattr(scope.get("route"), "path", "other")
-        self._stages.ended(route, status)
+        self._stages.ended(_route(scope), status)
 
     def _refusal(self, scope: Scope) -> Response | None:
         """Return the answer to a request that is not let in; None: it is."""
@@ -124,3 +126,8 @@ class Guard:
             return message
 
         return counted
+
+
+def _route(scope: Scope) -> str:
+    path: str = getattr(scope.get("route"), "path", "other")
+    return path

@@ -18,7 +18,8 @@ from serve.fetch import OpenImage
 
 MAX_LIMIT = 1000
 MAX_OFFSET = 10_000
-Text = Annotated[str, Field(max_length=2000)]
+MAX_TEXT = 2000
+Text = Annotated[str, Field(max_length=MAX_TEXT)]
 Id = Annotated[str, Field(min_length=1, max_length=1024)]
 Number = Annotated[float, Field(allow_inf_nan=False, ge=-100, le=100)]
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +118,16 @@ def test_embeddings_come_in_openais_shape_for_words_and_photographs(
 
 
 def test_a_qdrant_server_is_answered_as_its_inference_service(client: TestClient) -> None:
-    body = {"inputs": [{"data": "red dress", "data_type": "text", "model": "m", "options": None}], "token": None}
-    answer = client.post("/infer", json=body | {"inference": "search"}).json()
-    assert np.linalg.norm(answer["embeddings"][0]) == pytest.approx(1, abs=1e-5)
+    photograph = {"data": data_url(first(client)["payload"]["uri"]), "data_type": "image", "model": "fashion-small"}
+    text = {"data": "data: red dress", "data_type": "text", "model": "fashion-small", "options": None}
+    answer = client.post("/infer", json={"inputs": [photograph, text], "token": None, "inference": "search"}).json()
+    np.testing.assert_allclose(np.linalg.norm(answer["embeddings"], axis=1), 1, atol=1e-5)
+    for wrong in (
+        {"model": "clip"},
+        {"data": "https://example.com/a.jpg", "data_type": "image"},
+        {"data": "x" * 2001},
+    ):
+        assert client.post("/infer", json={"inputs": [text | wrong]}).status_code == 400, wrong
     assert client.post("/infer", json={"inputs": [{"data": {}, "data_type": "object"}]}).status_code == 422
 
 
@@ -231,3 +239,25 @@ def test_metrics_count_stages_and_routes(client: TestClient) -> None:
     assert 'engine_stage_seconds_count{stage="search"} 1.0' in text
     assert 'engine_stage_seconds_count{stage="embed text"}' in text
     assert 'engine_requests_total{route="/v1/items/{id:path}",status="404"} 1.0' in text
+
+
+def test_metrics_count_what_failed_for_no_known_reason(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: EdgeStore, *_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(EdgeStore, "search", broken)
+    assert client.get("/v1/search?q=a+hat").status_code == 500
+    assert 'engine_requests_total{route="/v1/search",status="500"} 1.0' in client.get("/metrics").text
+
+
+def test_a_collection_that_another_checkpoint_has_made_meanwhile_is_not_searched(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = EdgeStore.spec
+    monkeypatch.setattr(
+        EdgeStore, "spec", lambda self: replace(real(self), passport={**real(self).passport, "fingerprint": "other"})
+    )
+    for path in ("/v1/search?q=a+hat", "/readyz"):
+        answer = client.get(path)
+        assert answer.status_code == 503
+        assert "the index was made by checkpoint" in answer.json()["detail"]

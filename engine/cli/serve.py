@@ -69,15 +69,17 @@ def serve_command(
     settings = settings_of(store, collection, model, device)
     if host not in LOOPBACK and not settings.server_key:
         raise UsageError(f"--host {host} can be reached from elsewhere: set ENGINE_SERVER_KEY, or leave it out")
+    if settings.server_key and not settings.server_key.isascii():
+        raise UsageError("server_key has letters that no HTTP header carries: choose one of ASCII letters and digits")
     settings, instance = dataclasses.replace(settings, url=None), uuid.uuid4().hex
     if url := served_at(settings.store, settings.collection):
         raise UsageError(f"{settings.store} / {settings.collection} is served already, at {url}: use that, or end it")
     opened = open_with_encoder(settings)
     with opened.store:
         limits = Limits(
-            *(settings.server_key, body_mb * 1_000_000, in_flight, tuple(allow_origin or ())),
+            *(settings.server_key or None, body_mb * 1_000_000, in_flight, tuple(allow_origin or ())),
             image_urls=allow_image_urls,
-            writes=settings.server_key is None if writes is None else writes,
+            writes=not settings.server_key if writes is None else writes,
             instance=instance,
         )
         app = make_app(opened.store, opened.encoder, limits)

@@ -114,10 +114,11 @@ async function more() {
     hits.append(...answer.hits.map(card));
     byId("more").hidden = !next;
   } catch (error) {
+    if (number !== asked) return;
     status.textContent = error.message;
     next = null;
   } finally {
-    loading = false;
+    if (number === asked) loading = false;
   }
 }
 
@@ -131,6 +132,7 @@ async function facets(s) {
   const p = new URLSearchParams({ limit: "12" });
   for (const clause of s.where) p.append("where", quoted(clause));
   const answer = await call(`/v1/facets?${p}`);
+  if (JSON.stringify(state().where) !== key) return;
   shownFacets = key;
   fields = answer.fields;
   total = answer.total;
