@@ -72,12 +72,12 @@ def load_filter(text: str) -> FilterJSON:
     try:
         filter = json.loads(text)
         Filter.model_validate(filter)
-    except json.JSONDecodeError as error:
-        raise FilterError(f"the filter is no JSON: {error}; Qdrant's form is {{'must': [...]}}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise FilterError(f"not a filter of Qdrant's: {where or text.strip()[:80]}: {first['msg']}") from error
+    except ValueError as error:  # also a number of thousands of digits
+        raise FilterError(f"the filter is no JSON: {error}; Qdrant's form is {{'must': [...]}}") from error
     except RecursionError as error:
         raise FilterError("the filter is nested too deeply") from error
     return dict(filter)

@@ -14,7 +14,7 @@ from engine.records import Item
 from eval.bounds import chance_hit
 from eval.examination import Figure, Group
 from eval.figures import Bootstrap, figure
-from eval.metrics import NEVER, Marks, Ranks
+from eval.metrics import Marks, Ranks
 
 MOST_VALUES = 60
 FEWEST_QUERIES = 20
@@ -73,7 +73,7 @@ def attribute_precision(
 
 def breakdown(targets: Sequence[Item], marks: Marks, ranks: Ranks, bootstrap: Bootstrap) -> tuple[Group, ...]:
     """Return hit@10 by product, ``marks`` float64 (q,), for each value of each field that 20 queries have."""
-    present = np.where(ranks.first < NEVER, ranks.relevant, 0)
+    present = ranks.found
     groups = []
     for name in attribute_fields(targets):
         codes: dict[str, int] = {}

@@ -21,7 +21,7 @@ from eval.bounds import (
     median_interval,
 )
 from eval.examination import Curve, Figure
-from eval.metrics import NEVER, Marks, Ranks, first_as_float, hit_at, median_rank, recall_at, reciprocal_rank
+from eval.metrics import Marks, Ranks, first_as_float, hit_at, median_rank, recall_at, reciprocal_rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,7 @@ def rank_figures(
     """
     gallery, relevant = ranks.gallery, ranks.relevant
     if present is None:
-        query_of = np.repeat(np.arange(len(ranks)), relevant)
-        present = np.bincount(query_of[ranks.values < NEVER], minlength=len(ranks))
+        present = ranks.found
     made = [
         figure(
             f"hit@{k}",
@@ -118,7 +117,7 @@ def rank_figures(
 
 def hit_curve(ranks: Ranks, bootstrap: Bootstrap, until: int = 100) -> Curve:
     """Return hit@K for K = 1..``until``, or up to the size of the gallery."""
-    present = np.where(ranks.first < NEVER, ranks.relevant, 0)
+    present = ranks.found
     ks = tuple(range(1, max(1, min(until, ranks.gallery)) + 1))
     figures = [
         figure("hit", "hit", hit_at(ranks, k), ranks.gallery, bootstrap, chance_hit(ranks.gallery, present, k))

@@ -76,6 +76,12 @@ class Ranks:
         return np.diff(self.offsets)
 
     @property
+    def found(self) -> npt.NDArray[np.int64]:
+        """How many of these the gallery holds, int64 (q,)."""
+        query_of = np.repeat(np.arange(len(self)), self.relevant)
+        return np.bincount(query_of[self.values < NEVER], minlength=len(self))
+
+    @property
     def first(self) -> npt.NDArray[np.int64]:
         """The rank of each query's best relevant item, int64 (q,); NEVER where none was found."""
         first = np.full(len(self), NEVER, dtype=np.int64)

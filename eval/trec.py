@@ -68,7 +68,9 @@ def read_run(path: Path) -> dict[str, list[str]]:
 
 def _lines(path: Path, columns: int) -> Iterator[tuple[int, list[str]]]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}; give an existing file") from error
     for number, line in enumerate(text.split("\n"), start=1):
@@ -85,7 +87,7 @@ def _number(path: Path, line: int, text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if math.isnan(value):
+    if not math.isfinite(value):
         raise UsageError(f"{path}, line {line}: {text!r} is no number")
     return value
 

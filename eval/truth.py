@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -111,25 +112,29 @@ def load_ground_truth(path: Path) -> Truth:
             raise UsageError(f"{path} holds no query with a right answer: judge some, or give another file")
         return truth
     try:
-        data = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=lambda pairs: _unique(path, pairs))
+        data = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=lambda pairs: _unique(path, pairs))
     except OSError as error:
         raise UsageError(f"cannot read the ground truth {path}: {error.strerror}; give an existing file") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8 JSON") from error
     except json.JSONDecodeError as error:
         raise UsageError(f"{path} is not JSON: {error.msg} in line {error.lineno}; see the file there") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise UsageError(f"{path} cannot be read: {error}; see the file there") from error
     if not isinstance(data, dict) or not data:
         raise UsageError(f"{path} holds no queries; it must be a JSON object {{query: {{item id: relevance}}}}")
     return {query: _answers(path, query, answers) for query, answers in data.items()}
 
 
 def _answers(path: Path, query: str, answers: object) -> dict[str, float]:
+    if not query.strip():
+        raise UsageError(f"{path} has a query without a word: drop it")
     if isinstance(answers, list) and all(isinstance(item, str) for item in answers):
         answers = dict.fromkeys(answers, 1)
     if not isinstance(answers, dict):
         raise UsageError(f"{path}: query {query!r} has {answers!r} for an answer; it must be {{item id: relevance}}")
     for item, relevance in answers.items():
-        if isinstance(relevance, bool) or not isinstance(relevance, int | float):
+        if isinstance(relevance, bool) or not isinstance(relevance, int | float) or not math.isfinite(relevance):
             raise UsageError(f"{path}: query {query!r}, item {item!r}: the relevance {relevance!r} is no number")
     if not any(relevance > 0 for relevance in answers.values()):
         raise UsageError(f"{path}: query {query!r} has no item with a relevance above 0; add one, or drop the query")

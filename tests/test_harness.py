@@ -244,7 +244,7 @@ def test_a_ground_truth_is_marked_as_the_benchmark_does_and_missing_answers_stay
 
 def test_the_ground_truth_file_is_read_in_both_its_forms(tmp_path: Path) -> None:
     path = tmp_path / "truth.json"
-    path.write_text(json.dumps({"red": {"a": 1, "b": 0}, "blue": ["c", "d"]}))
+    path.write_text(json.dumps({"red": {"a": 1, "b": 0}, "blue": ["c", "d"]}), encoding="utf-8-sig")
     assert load_ground_truth(path) == {"red": {"a": 1, "b": 0}, "blue": {"c": 1, "d": 1}}
 
 
@@ -257,6 +257,9 @@ def test_the_ground_truth_file_is_read_in_both_its_forms(tmp_path: Path) -> None
         ('{"red": 3}', "'red' has 3"),
         ('{"red": {"a": "much"}}', "'a': the relevance 'much'"),
         ('{"red": {"a": true}}', "relevance True"),
+        ('{"red": {"a": NaN}}', "relevance nan"),
+        ('{" ": ["a"]}', "query without a word"),
+        (f'{{"red": {{"a": {"9" * 5000}}}}}', "cannot be read"),
         ('{"red": {"a": 0}}', "no item with a relevance above 0"),
         ('{"red": ["a"], "red": ["b"]}', "'red' twice"),
     ],

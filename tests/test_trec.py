@@ -50,6 +50,14 @@ def test_a_line_of_another_form_is_named(tmp_path: Path, line: str, message: str
         read_qrels(tmp_path / "qrels")
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_query_and_other_encodings_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "qrels").write_text("red 0 item 1\n", encoding="utf-8-sig")
+    assert read_qrels(tmp_path / "qrels") == {"red": {"item": 1}}
+    (tmp_path / "qrels").write_bytes(b"caf\xe9 0 item 1\n")
+    with pytest.raises(UsageError, match="UTF-8"):
+        read_qrels(tmp_path / "qrels")
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nowhere"):
         read_run(tmp_path / "nowhere")
