@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -130,6 +131,7 @@ class TorchEncoder:
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         self.checkpoint = checkpoint
         self._torch = torch
+        self._tokenizing = Lock()  # a tokenizer is told anew for each call how to cut and to fill
         self._device = pick_device(torch, device)
         self.parallel = self._device == "cpu"
         if self.parallel:
@@ -205,16 +207,19 @@ class TorchEncoder:
 
     def count_tokens(self, text: str) -> int:
         """See `Encoder`."""
-        return len(self._tokenizer(text)["input_ids"])
+        with self._tokenizing:
+            return len(self._tokenizer(text)["input_ids"])
 
     def _batch(self, texts: Sequence[str]) -> Any:  # noqa: ANN401
-        return self._tokenizer(
-            list(texts),
-            padding=self._padding,
-            truncation=True,
-            max_length=self.checkpoint.context,
-            return_tensors="pt",
-        ).to(self._device)
+        with self._tokenizing:
+            batch = self._tokenizer(
+                list(texts),
+                padding=self._padding,
+                truncation=True,
+                max_length=self.checkpoint.context,
+                return_tensors="pt",
+            )
+        return batch.to(self._device)
 
     def _values(self, pixels: npt.NDArray[np.uint8]) -> Any:  # noqa: ANN401
         values = (self._torch.tensor(pixels, device=self._device).float() - self._mean) / self._std

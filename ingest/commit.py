@@ -19,7 +19,7 @@ from engine.store.protocol import Store
 from engine.store.schema import check_payload
 from ingest.ledger import Entry, Ledger, State, facts_of
 from ingest.perceptual import LookIndex
-from ingest.sources.source import Source
+from ingest.sources.source import Source, archive_and_member
 from ingest.summary import Problem, Summary
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def _owner(run: Run, fetched: Fetched) -> str | None:
 
 def is_there(uri: str) -> bool:
     """Say whether the file at a uri exists; of an archive's member only the archive is looked at."""
-    return os.path.exists(uri) or ("!" in uri and os.path.exists(uri.partition("!")[0]))  # noqa: PTH110
+    return os.path.exists(uri) or archive_and_member(uri) is not None  # noqa: PTH110
 
 
 def _leads_to(run: Run, item_id: str, goal: str) -> bool:

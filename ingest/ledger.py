@@ -87,17 +87,24 @@ class Ledger:
             raise StoreError(f"cannot make the folder {path.parent}: {error.strerror or error}") from error
         with self._translated():
             self._db = sqlite3.connect(path)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            if self._db.execute("PRAGMA user_version").fetchone()[0] != VERSION:
-                self._db.execute("DROP TABLE IF EXISTS files")
-                self._db.execute(f"PRAGMA user_version={VERSION}")
-            self._db.executescript(_SCHEMA)
-            row = self._db.execute("SELECT value FROM about WHERE key = 'collection_id'").fetchone()
-            if row is None or row[0] != collection_id:
-                with self._db:
-                    self._db.execute("DELETE FROM files")
-                    self._db.execute("INSERT OR REPLACE INTO about VALUES ('collection_id', ?)", (collection_id,))
+            try:
+                self._prepare(collection_id)
+            except sqlite3.Error:
+                self._db.close()
+                raise
+
+    def _prepare(self, collection_id: str) -> None:
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        if self._db.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+            self._db.execute("DROP TABLE IF EXISTS files")
+            self._db.execute(f"PRAGMA user_version={VERSION}")
+        self._db.executescript(_SCHEMA)
+        row = self._db.execute("SELECT value FROM about WHERE key = 'collection_id'").fetchone()
+        if row is None or row[0] != collection_id:
+            with self._db:
+                self._db.execute("DELETE FROM files")
+                self._db.execute("INSERT OR REPLACE INTO about VALUES ('collection_id', ?)", (collection_id,))
 
     def entries(self) -> list[Entry]:
         """Return every entry without its look, in the order in which they were committed."""

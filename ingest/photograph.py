@@ -14,6 +14,7 @@ from PIL import Image
 
 from engine.errors import ImageError, UsageError
 from ingest.decode import decode
+from ingest.sources.source import archive_and_member
 
 
 def open_photograph(path: Path) -> Image.Image:
@@ -33,8 +34,9 @@ def open_photograph(path: Path) -> Image.Image:
 def read_uri(uri: str) -> bytes:
     """Return the bytes at an item's ``uri``: a path, or ``archive.tar!member``; raises ImageError if they are gone."""
     try:
-        if "!" in uri and not Path(uri).exists():
-            archive, _, member = uri.partition("!")
+        parts = None if Path(uri).exists() else archive_and_member(uri)
+        if parts:
+            archive, member = parts
             with tarfile.open(archive, encoding="utf-8", errors="surrogateescape") as tar:
                 file = tar.extractfile(_member(tar, member))
                 return file.read() if file else b""

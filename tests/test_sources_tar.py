@@ -12,6 +12,7 @@ from PIL import Image
 
 from engine.errors import ImageError, SourceError
 from engine.records import Item, Rejected
+from ingest.photograph import read_uri
 from ingest.sources.tar import TarSource, is_archive
 
 
@@ -211,3 +212,9 @@ def test_an_archive_that_shrinks_or_goes_while_it_is_read_is_an_image_error(tmp_
 def test_archives_are_known_by_their_names() -> None:
     assert all(map(is_archive, ("a.tar", "A.TAR", "a.tar.gz", "a.tgz", "a.tar.xz", "a.b.tar.bz2")))
     assert not any(map(is_archive, ("tar", "a.gz", "a.tar.jpg", "guitar", "a.xz")))
+
+
+def test_a_member_is_read_by_its_uri_whatever_exclamation_marks_are_in_it(tmp_path: Path) -> None:
+    pack(tmp_path / "sale!" / "new!.tar", {"wow!.png": picture(7)})
+    ((item,), _) = split(tmp_path / "sale!")
+    assert read_uri(item.uri) == picture(7)

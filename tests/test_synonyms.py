@@ -117,6 +117,12 @@ def test_a_lesson_shows_a_phrase_alone_and_in_some_texts_and_other_texts_to_be_k
     assert sum(meant == (said,) for said, meant in pairs.items()) >= len(pairs) / 2
 
 
+def test_texts_that_say_the_same_in_two_ways_meet_instead_of_changing_places() -> None:
+    lesson = make_lesson(Synonyms(["jumper, sweater"]), ["red sweater", "red jumper"], random.Random(1))
+    meant = dict(zip(lesson.said, lesson.meant, strict=True))
+    assert set(meant["red jumper"]) == set(meant["red sweater"]) == {"red jumper", "red sweater"}
+
+
 def test_what_is_said_for_several_texts_means_all_of_them() -> None:
     lesson = make_lesson(Synonyms(["jumper => sweater, cardigan"]), ["red sweater", "red cardigan"], random.Random(1))
     assert set(dict(zip(lesson.said, lesson.meant, strict=True))["red jumper"]) == {"red sweater", "red cardigan"}

@@ -82,9 +82,9 @@ def fit_projection(projection: nn.Linear, rows: Tensor, goals: Tensor) -> nn.Lin
     A start for learning: what a tower sees already, in the directions of the goals. Least squares with a little ridge,
     for rows that hardly vary in some directions.
     """
-    wide, count = rows.double(), rows.shape[1]
-    ridge = RIDGE * len(rows) * torch.eye(count, dtype=torch.float64, device=rows.device)
-    turn = torch.linalg.solve(wide.T @ wide + ridge, wide.T @ goals.double()).to(rows.dtype)
+    wide, count = rows.cpu().double(), rows.shape[1]  # MPS has no float64
+    ridge = RIDGE * len(rows) * torch.eye(count, dtype=torch.float64)
+    turn = torch.linalg.solve(wide.T @ wide + ridge, wide.T @ goals.cpu().double()).to(rows.device, rows.dtype)
     fitted = nn.Linear(projection.in_features, goals.shape[1], bias=False, device=projection.weight.device)
     with torch.no_grad():
         fitted.weight.copy_(turn.T @ projection.weight)

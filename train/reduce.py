@@ -43,9 +43,9 @@ def reduce_dimension(model: Any, towers: Towers, pairs: Pairs, dimension: int) -
 def largest_directions(images: Tensor, texts: Tensor, dimension: int) -> Tensor:
     """Return unit rows (dimension, d), orthogonal: along these, ``images`` and ``texts`` (n, d) are largest."""
     _, directions = torch.linalg.eigh(_spread(images) + _spread(texts))  # the largest are the last
-    largest: Tensor = directions[:, -dimension:].T.to(images.dtype)
+    largest: Tensor = directions[:, -dimension:].T.to(images.device, images.dtype)
     return largest
 
 
 def _spread(rows: Tensor) -> Tensor:
-    return (rows.T @ rows).double() / len(rows)
+    return (rows.T @ rows).cpu().double() / len(rows)  # MPS has no float64

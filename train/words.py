@@ -138,10 +138,13 @@ def make_lesson(synonyms: Synonyms, texts: Sequence[str], rng: random.Random, le
     """
     shown: defaultdict[str, list[str]] = defaultdict(list)
     contexts: Counter[str] = Counter()
+    there = set(texts)
     for text in texts:
         for phrase, other in synonyms.said_otherwise(text):
             if contexts[phrase] < CONTEXTS:
                 contexts[phrase] += 1
+                if not shown[other] and other in there and phrase in synonyms.meanings[phrase]:
+                    shown[other].append(other)  # the two meet half-way, and do not change places
                 shown[other].append(text)
     pairs = {other: tuple(meant) for other, meant in shown.items()}
     pairs |= {one: (one,) for meant in synonyms.meanings.values() for one in meant}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -26,3 +27,13 @@ class Source(Protocol):
 
     def read(self, item: Item) -> bytes:
         """Return the bytes of an item's file; safe to call from several threads. Raises: ImageError."""
+
+
+def archive_and_member(uri: str) -> tuple[str, str] | None:
+    """Part a uri ``archive.tar!member``; None where there is no such archive. Both may have further ``!`` in them."""
+    at = uri.find("!")
+    while at > 0:
+        if os.path.isfile(uri[:at]):  # noqa: PTH113 - asked for every photograph
+            return uri[:at], uri[at + 1 :]
+        at = uri.find("!", at + 1)
+    return None
