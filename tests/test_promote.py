@@ -7,11 +7,9 @@ import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import qdrant_edge as qe
 from qdrant_client import models
 from qdrant_http import failure, serving
 
@@ -19,6 +17,7 @@ import engine.store.promote
 from engine.errors import StoreError, StoreLocked, StoreMissing
 from engine.records import Point, point_id
 from engine.store import edge_files as files
+from engine.store import edge_shard
 from engine.store.edge import EdgeStore
 from engine.store.edge_shard import make_generation
 from engine.store.promote import promote_embedded
@@ -110,11 +109,11 @@ def test_who_waited_for_a_collection_while_it_was_promoted_gets_the_new_one(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries = threading.Semaphore(0)
-    load = qe.EdgeShard.load
+    lock = edge_shard._lock
 
-    def tried(path: str, *config: Any) -> Any:
+    def tried(path: Path) -> int:
         tries.release()
-        return load(path, *config)
+        return lock(path)
 
     found: list[object] = []
 
@@ -125,7 +124,7 @@ def test_who_waited_for_a_collection_while_it_was_promoted_gets_the_new_one(
     waiting = threading.Thread(target=wait)
     with EdgeStore(folder, "fashion") as old:
         old.count()
-        monkeypatch.setattr("engine.store.edge_shard.qe.EdgeShard.load", tried)
+        monkeypatch.setattr(edge_shard, "_lock", tried)
         waiting.start()
         assert tries.acquire(timeout=60)  # it has looked, and it is taken
         name = make_generation(folder, "fashion", CollectionSpec(6, {"checkpoint": "new"}, {}), 0)

@@ -132,6 +132,18 @@ def test_a_lock_without_word_of_its_owner_is_still_a_lock(tmp_path: Path) -> Non
             EdgeStore(tmp_path, "fashion").count()
 
 
+def test_who_is_refused_leaves_the_owner_unharmed(tmp_path: Path) -> None:
+    made(tmp_path, 0)
+    with EdgeStore(tmp_path, "fashion") as owner:
+        for start in range(0, 200, 10):
+            owner.upsert(points(10, start))
+            with pytest.raises(StoreLocked):
+                EdgeStore(tmp_path, "fashion").count()
+            owner.flush()
+    with EdgeStore(tmp_path, "fashion") as store:
+        assert store.count() == 200
+
+
 def test_what_a_locked_collection_is_can_be_read_without_its_lock(tmp_path: Path) -> None:
     made(tmp_path)
     with EdgeStore(tmp_path, "fashion") as store:

@@ -13,13 +13,20 @@ from pathlib import Path
 
 import qdrant_edge as qe
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 from engine.errors import EngineError, FilterError, StoreCorrupt, StoreError, StoreFull, StoreLocked
 from engine.store import edge_files as files
 from engine.store.edge_convert import edge_config, field_index
 from engine.store.protocol import CollectionSpec
 from engine.store.schema import with_core_fields
 
-_open_shards: dict[int, qe.EdgeShard] = {}
+LOCK_FILE = "lock"
+_open_shards: dict[int, tuple[qe.EdgeShard, int]] = {}
+"""With the descriptor of the lock that each is owned by."""
 
 
 def load(path: Path, expected: int, wait_s: float, config: qe.EdgeConfig | None = None) -> qe.EdgeShard:
@@ -34,8 +41,13 @@ def load(path: Path, expected: int, wait_s: float, config: qe.EdgeConfig | None 
     home, deadline = path.parent, time.monotonic() + wait_s
     while True:
         try:
-            with translated(path, opening=True):
-                shard = qe.EdgeShard.load(str(path), config)
+            lock = _lock(path)
+            try:
+                with translated(path, opening=True):
+                    shard = qe.EdgeShard.load(str(path), config)
+            except BaseException:
+                _unlock(lock)
+                raise
             break
         except StoreLocked:
             left = deadline - time.monotonic()
@@ -50,17 +62,47 @@ def load(path: Path, expected: int, wait_s: float, config: qe.EdgeConfig | None 
         files.write_owner(home)
     except EngineError:
         shard.close()
+        _unlock(lock)
         raise
-    _open_shards[id(shard)] = shard
+    _open_shards[id(shard)] = shard, lock
     return shard
 
 
 def close(shard: qe.EdgeShard, home: Path) -> None:
     """Let go of a shard that has been flushed."""
     files.forget_owner(home)
-    _open_shards.pop(id(shard), None)
-    with translated(home):
-        shard.close()
+    _, lock = _open_shards.pop(id(shard))
+    try:
+        with translated(home):
+            shard.close()
+    finally:
+        _unlock(lock)
+
+
+def _lock(path: Path) -> int:
+    """Return a descriptor by which this process owns a shard.
+
+    Edge has a lock of its own, but its `load` changes files of the shard before it finds that another process has it
+    open, who then can no longer write. Where there is no flock (Windows), that lock is all there is.
+
+    Raises:
+        StoreLocked: another process owns it.
+    """
+    with translated(path, opening=True):
+        lock = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    if fcntl is not None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(lock)
+            raise StoreLocked(f"{path} is in use by another process") from error
+    return lock
+
+
+def _unlock(lock: int) -> None:
+    if fcntl is not None:
+        fcntl.flock(lock, fcntl.LOCK_UN)  # closing is not enough while a forked process has it too
+    os.close(lock)
 
 
 def _verify(shard: qe.EdgeShard, path: Path, expected: int) -> None:
@@ -137,8 +179,9 @@ def _leave_to_parent() -> None:
     that. But letting go of a shard flushes it, into files that are the parent's: so one reference is leaked, which
     outlives even the interpreter.
     """
-    for shard in _open_shards.values():
+    for shard, lock in _open_shards.values():
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(shard))
+        os.close(lock)
 
 
 if hasattr(os, "register_at_fork"):
