@@ -41,7 +41,7 @@ def copy_collection(
         StoreError: the target has points that the source has not, or does not give back what was written.
     """
     spec, total = source.spec(), source.count()
-    _prepare(target, spec)
+    _prepare(source, target, spec)
     written = present = 0
     cursor: str | None = None
     while True:
@@ -61,7 +61,7 @@ def copy_collection(
     return Copied(written, present, _verify(source, target))
 
 
-def _prepare(target: Store, spec: CollectionSpec) -> None:
+def _prepare(source: Store, target: Store, spec: CollectionSpec) -> None:
     if not target.exists():
         target.create(spec)
         return
@@ -72,6 +72,18 @@ def _prepare(target: Store, spec: CollectionSpec) -> None:
             f"({str(theirs.passport.get('fingerprint'))[:12]}), this one by {spec.passport.get('checkpoint')!r} "
             f"({str(spec.passport.get('fingerprint'))[:12]}): give another name with --as"
         )
+    cursor: str | None = None
+    while target.count():
+        page, cursor = target.scroll(None, PAGE, cursor)
+        known = {record.id for record in source.retrieve([record.id for record in page])}
+        if other := next((record for record in page if record.id not in known), None):
+            name = (other.payload or {}).get("item_id", other.id)
+            raise StoreError(
+                f"{target.location} has items that {source.location} has not, {name!r} for one; nothing was written: "
+                "delete them there, or give another name with --as"
+            )
+        if cursor is None:
+            break
     target.add_fields(spec.fields)
 
 
