@@ -10,7 +10,7 @@ from PIL import Image
 
 from engine.errors import UsageError
 from engine.records import Hit
-from engine.search import Page, Query
+from engine.search import Page, Query, check_numbers
 from engine.store.remote import RemoteStore
 
 PAGE = 1000
@@ -28,6 +28,7 @@ def search_remotely(server: RemoteStore, query: Query, page: Page) -> tuple[list
         UsageError, FilterError: the server cannot mean what is asked for.
         StoreError: it cannot be reached, or its store refused.
     """
+    check_numbers(query, page)
     last = page.offset + page.limit
     if last > DEEPEST:
         raise UsageError(f"a server gives the first {DEEPEST} hits, not {last}: lower --offset or -k")

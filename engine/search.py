@@ -71,7 +71,7 @@ def search(store: Store, encoder: Encoder, query: Query, page: Page) -> list[Hit
         FilterError: the filter names a field that the collection does not have.
         StoreError: the store refused.
     """
-    _check_numbers(query, page)
+    check_numbers(query, page)
     heads = encoder.checkpoint.token_heads
     reranker = page.rerank or (heads.best if heads else "none")
     possible = bool(heads and store.spec().patches and query.is_words and not page.group_by)
@@ -156,7 +156,8 @@ def without(filter: FilterJSON | None, ids: Sequence[str]) -> FilterJSON:
     return {**(filter or {}), "must_not": [*conditions, {"has_id": list(ids)}]}
 
 
-def _check_numbers(query: Query, page: Page) -> None:
+def check_numbers(query: Query, page: Page) -> None:
+    """Raise UsageError for a number that cannot be meant."""
     for name in ("text_weight", "image_weight", "like_weight", "unwanted_weight"):
         if not math.isfinite(getattr(query, name)):
             raise UsageError(f"a weight of {getattr(query, name)} cannot be meant: give a number")

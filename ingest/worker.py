@@ -165,6 +165,9 @@ def _needing_work(run: Run, stop: threading.Event) -> Iterator[Item]:
             if entry.state == "quarantined":
                 run.unread.append(entry.uri)
             continue
+        if not entry.id.isascii() and _has_half_a_character(entry.id):
+            run.reject(entry.uri, "quarantined", f"its id {entry.id!r} has half a character: mend it in the source")
+            continue
         if run.where is not None and not matches(run.where, entry.payload):
             run.reject(entry.uri, "excluded", "does not pass --where-ingested")
             continue
@@ -179,6 +182,11 @@ def _needing_work(run: Run, stop: threading.Event) -> Iterator[Item]:
         else:
             seen.add(id)
             yield entry
+
+
+def _has_half_a_character(text: str) -> bool:
+    """Say whether a text has a surrogate without its other half, which no UTF-8 can say."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _conflict(run: Run, item: Item, owner: str) -> None:

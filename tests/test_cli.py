@@ -15,9 +15,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from tiny_clip import make_tiny_clip
 
 from engine.checkpoint import BUNDLED
+from engine.records import point_id
 from eval.trec import read_qrels, read_run
 from ingest.lookbook.draw import draw_lookbook
 
@@ -156,6 +158,25 @@ def test_export_writes_every_item(home: Path) -> None:
     kept = [{name: value for name, value in row.items() if value is not None} for row in table.to_pylist()]
     assert kept == [{name: value for name, value in row.items() if name != "vector"} for row in rows]
     assert engine("export", "items.xml", folder=home).returncode == 2
+
+
+def test_an_export_that_fails_leaves_the_file_as_it_was(home: Path) -> None:
+    (home / "kept.jsonl").write_text("before\n")
+    assert engine("export", "kept.jsonl", "--where", "nosuch=1", folder=home).returncode == 2
+    assert (home / "kept.jsonl").read_text() == "before\n"
+    assert not list(home.glob(".*-kept.jsonl"))
+
+
+def test_an_export_copes_with_lists_beside_texts_and_fields_of_its_own_names(tmp_path: Path) -> None:
+    for number, tags in enumerate(("a", ["b", "c"])):
+        Image.new("RGB", (40, 50), (200, 90 * number, 30)).save(tmp_path / f"{number}.png")
+        (tmp_path / f"{number}.json").write_text(json.dumps({"tags": tags, "point_id": "mine"}))
+    assert engine("ingest", ".", "--store", "s", folder=tmp_path).returncode == 0
+    assert engine("export", "items.parquet", "--store", "s", folder=tmp_path).returncode == 0
+    rows = {row["item_id"]: row for row in pq.read_table(tmp_path / "items.parquet").to_pylist()}  # type: ignore[no-untyped-call]
+    assert rows["0"]["tags"] == ["a"]
+    assert rows["0"]["point_id"] == point_id("0")
+    assert rows["0"]["payload_point_id"] == "mine"
 
 
 def test_deleting_takes_items_out_and_ingest_puts_them_back(home: Path) -> None:
@@ -346,6 +367,7 @@ def test_a_checkpoint_is_taught_words_and_the_last_line_says_where_it_lies(home:
         (("query", "--where", "hat=true", "--group-by", "product_id"), 2, "--group-by"),
         (("query", "dress", "--html", "empty"), 2, "contact sheet"),
         (("export", "empty/no/items.jsonl"), 2, "No such file"),
+        (("status", "--store", "localhost:6333"), 2, "http://localhost:6333"),
         (("export", "empty/no/items.parquet"), 2, "No such file"),
         (("eval", "look-book", "--out", "table.csv"), 2, "table.csv"),
         (("train", "small-from-scratch", "--data", "look-book", "--out", "table.csv"), 1, "table.csv"),

@@ -90,6 +90,13 @@ def test_a_sidecar_that_cannot_be_read_is_quarantined_and_its_photograph_kept(tm
     assert found["c.txt"] == ("quarantined", "captions that are no UTF-8 text")
 
 
+def test_keys_of_sidecars_that_differ_in_case_only_are_one_field(tmp_path: Path) -> None:
+    for name, key in (("a", "price"), ("b", "Price")):
+        photo(tmp_path / f"{name}.jpg")
+        (tmp_path / f"{name}.json").write_text(f'{{"{key}": 10.5}}')
+    assert [item.payload.get("price") for item in split(tmp_path)[0]] == [10.5, 10.5]
+
+
 def test_every_other_file_is_excluded_with_its_reason(tmp_path: Path) -> None:
     photo(tmp_path / "a.jpg")
     photo(tmp_path / ".hidden.jpg")

@@ -190,6 +190,10 @@ def test_parquet_gives_what_the_same_rows_give_as_json_lines(tmp_path: Path) -> 
     assert split(tmp_path / "t.parquet") == split(lines)
     assert TableSource(tmp_path / "t.parquet").fields() == TableSource(lines).fields()
 
+    fine = pa.array([1_700_000_000_123_456_789], pa.timestamp("ns"))
+    parquet.write_table(pa.table({"image": ["a.jpg"], "shot": fine}), tmp_path / "fine.parquet")
+    ((item,), _) = split(tmp_path / "fine.parquet")
+    assert str(item.payload["shot"]).startswith("2023-11-14T22:13:20.123456"), "nanoseconds are cut"
     parquet.write_table(pa.table({"image": [{"bytes": b"x", "path": "a"}]}), tmp_path / "inside.parquet")
     with pytest.raises(SourceError, match=r"column 'image' of .* holds the photographs themselves"):
         TableSource(tmp_path / "inside.parquet")

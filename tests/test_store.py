@@ -550,6 +550,11 @@ def test_fields_can_be_added_later_but_never_change_their_kind(opener: Opener, s
         store.add_fields({"width": "float"})
     with pytest.raises(StoreError, match="snake_case"):
         store.add_fields({"Bad Name": "keyword"})
+    store.add_fields({"weight": "float"})
+    store.add_fields({"weight": "integer"})
+    assert store.spec().fields["weight"] == "float", "whole numbers are numbers"
+    store.upsert([Point(point_id("w"), unit(1), {"item_id": "w", "weight": 3})])
+    assert found(store, parse_where(["weight>2.5"])) == {"w"}
     store.close()
     with opener() as again:
         assert again.spec().fields["brand"] == "keyword"

@@ -150,7 +150,7 @@ def export_command(
     with open_named_store(settings_of(store, collection)) as opened:
         rows = (_row(record) for record in all_records(opened, wanted, vectors=vectors))
         try:
-            count = _write_rows(file, rows)
+            count = _write_whole(file, rows)
         except OSError as error:
             if file == "-":
                 raise
@@ -177,7 +177,9 @@ def config_command(as_json: JsonOption = False) -> None:
 
 
 def _row(record: Record) -> dict[str, Any]:
-    row: dict[str, Any] = {"point_id": record.id, **(record.payload or {})}
+    ours = {"point_id", "vector"} if record.vector is not None else {"point_id"}
+    payload = {f"payload_{name}" if name in ours else name: value for name, value in (record.payload or {}).items()}
+    row: dict[str, Any] = {"point_id": record.id, **payload}
     if record.vector is not None:
         row["vector"] = [round(float(value), 7) for value in record.vector]
     return row
@@ -190,7 +192,26 @@ def _columns(rows: Iterator[dict[str, Any]]) -> dict[str, list[Any]]:
         columns |= {name: [None] * count for name in row if name not in columns}
         for name, values in columns.items():
             values.append(row.get(name))
+    for name, values in columns.items():
+        if any(isinstance(value, list) for value in values):  # a column of Parquet has one type
+            columns[name] = [value if value is None or isinstance(value, list) else [value] for value in values]
     return columns
+
+
+def _write_whole(file: str, rows: Iterator[dict[str, Any]]) -> int:
+    """Write a file that is there in full or, if anything goes wrong, as it was before."""
+    path = Path(file)
+    if file != "-" and not file.endswith((".jsonl", ".ndjson", ".parquet")):
+        raise UsageError(f"{file}: give a name that ends in .jsonl or .parquet, or - for stdout")
+    if file == "-" or (path.exists() and not path.is_file()):  # /dev/stdout, or a pipe
+        return _write_rows(file, rows)
+    part = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        count = _write_rows(str(part), rows)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return count
 
 
 def _write_rows(file: str, rows: Iterator[dict[str, Any]]) -> int:
@@ -204,8 +225,6 @@ def _write_rows(file: str, rows: Iterator[dict[str, Any]]) -> int:
         columns = _columns(rows)
         pq.write_table(pa.table(columns), file)
         return len(columns["point_id"])
-    if file != "-" and not file.endswith((".jsonl", ".ndjson")):
-        raise UsageError(f"{file}: give a name that ends in .jsonl or .parquet, or - for stdout")
     out = sys.stdout if file == "-" else Path(file).open("w", encoding="utf-8")  # noqa: SIM115
     try:
         for row in rows:

@@ -168,9 +168,9 @@ def _examine_captions(subset: _Subset, everything: Sequence[Item], settings: Set
             "store": settings.store,
             "command": "engine " + " ".join(sys.argv[1:]),
         }
-    _report(out, examination, None, about, uris)
     write_run(out / "run.trec", examination.run)
     write_qrels(out / "qrels.trec", {query.id: {query.item_id: 1.0} for query in examination.asked})
+    _report(out, examination, None, about, uris)
 
 
 def _examine_truth(file: Path, settings: Settings, reranker: Reranker, out: Path) -> None:
@@ -214,9 +214,9 @@ def _examine_truth(file: Path, settings: Settings, reranker: Reranker, out: Path
             "command": "engine " + " ".join(sys.argv[1:]),
             **compared,
         }
-    _report(out, None, examination, about, uris)
     write_run(out / "run.trec", examination.run)
     write_qrels(out / "qrels.trec", truth)
+    _report(out, None, examination, about, uris)
 
 
 def _report(out: Path, examination: Any, truth: Any, about: dict[str, str], uris: dict[str, str]) -> None:  # noqa: ANN401

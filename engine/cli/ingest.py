@@ -69,7 +69,9 @@ def ingest_command(
     report: Annotated[
         Path | None, typer.Option(help="Write what was not indexed, with reasons, as JSON Lines.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Embedding threads; default: one a core, and one more.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Embedding threads; default: one a core, and one more.")
+    ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Embed photographs and store them with their metadata; running again only does what has changed.

@@ -95,12 +95,12 @@ def query_command(
         check_fingerprint(server.spec().passport, find_checkpoint(settings.model))
     found = _ask_server(server, queries, page) if server else _search_here(settings, queries, page)
     answers = [output.Answer(one.text, hits) for one, hits in zip(queries, found, strict=True)]
-    output.write(answers, form, several=text == "-", pictures=pictures)
-    if html:
+    if html:  # before the screen, whose reader may go away
         from engine.cli.sheet import write_sheet
 
         write_sheet(html, answers)
         print(f"contact sheet: {html}", file=sys.stderr)
+    output.write(answers, form, several=text == "-", pictures=pictures)
 
 
 def _search_here(settings: Settings, queries: Sequence[Query], page: Page) -> list[list[Hit]]:

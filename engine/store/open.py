@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from engine.errors import UsageError
 from engine.store.protocol import Store
 
-SERVER_URL = re.compile(r"https?://")
+SERVER_URL = re.compile(r"https?://", re.IGNORECASE)
+_HOST_AND_PORT = re.compile(r"[\w.-]+:\d+/?")
 
 
 def open_store(
@@ -24,12 +26,14 @@ def open_store(
     The client of the server is imported only for a URL: it takes a second.
 
     Raises:
-        UsageError: a name that no collection can have.
+        UsageError: a name that no collection can have, or a server without http:// or https://.
     """
     if SERVER_URL.match(location):
         from engine.store.server import ServerStore
 
         return ServerStore(location, collection, api_key=api_key, prefer_grpc=prefer_grpc, timeout_s=timeout_s)
+    if _HOST_AND_PORT.fullmatch(location) and not Path(location).exists():
+        raise UsageError(f"{location} could be a server or a folder: write http://{location} or ./{location}")
     from engine.store.edge import EdgeStore
 
     return EdgeStore(Path(location), collection, wait_s=wait_s)

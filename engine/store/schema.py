@@ -117,7 +117,7 @@ def check_fields(new: Mapping[str, FieldKind], existing: Mapping[str, FieldKind]
         if kind not in _KINDS:
             raise StoreError(f"the field {name!r} cannot be {kind!r}; the kinds are {', '.join(_KINDS)}")
         known = existing.get(name) or RESERVED_FIELDS.get(name)
-        if known and known != kind:
+        if known and known != kind and (known, kind) != ("float", "integer"):  # whole numbers are numbers
             raise StoreError(f"the field {name!r} is {known} and cannot become {kind}: rename it in the source")
     return {name: kind for name, kind in new.items() if name not in existing}
 

@@ -201,6 +201,7 @@ class Sidecars:
 
     def __init__(self) -> None:
         self._guesses: dict[str, Guess] = {}
+        self._spellings: dict[str, str] = {}
         self._plan: dict[str, tuple[str, Convert]] | None = None
 
     def see(self, raw: Mapping[str, object]) -> None:
@@ -208,7 +209,12 @@ class Sidecars:
         self._plan = None
         for key, value in raw.items():
             if key.lower() not in CAPTION_NAMES:
-                self._guesses.setdefault(key, Guess()).see(value)
+                self._guesses.setdefault(self._first_spelling(key), Guess()).see(value)
+
+    def _first_spelling(self, key: str) -> str:
+        """Return how the key was spelt first: `Price` and `price` are one field."""
+        name = snake_case(key)
+        return self._spellings.setdefault(name, key) if name else key
 
     def kinds(self) -> dict[str, FieldKind]:
         """Return name and kind of every payload field that occurs."""
@@ -222,9 +228,12 @@ class Sidecars:
             kinds = self.kinds()
             names = payload_names(sorted(self._guesses))
             self._plan = {key: (name, converter(kinds[name])) for key, name in names.items() if name in kinds}
+        values: dict[str, object] = {}
+        for key, value in raw.items():
+            values.setdefault(self._first_spelling(key), value)
         payload: Payload = {}
         for key, (name, convert) in self._plan.items():
-            value = convert(raw.get(key))
+            value = convert(values.get(key))
             if value is not None:
                 payload[name] = value
         return payload

@@ -161,10 +161,21 @@ def _parquet_rows(table: Table) -> Iterator[Row]:
     number = 0
     with _parquet_file(table.path) as file:
         for batch in file.iter_batches(batch_size=4096):
-            for row in batch.to_pylist():
+            for row in _to_microseconds(batch).to_pylist():
                 number += 1
                 flat = flatten(row)
                 yield number, [flat.get(name) for name in table.columns]
+
+
+def _to_microseconds(batch: Any) -> Any:  # noqa: ANN401 - pyarrow may be missing
+    """Return a batch whose times are as fine as Python's: nanoseconds would need pandas."""
+    import pyarrow
+
+    for index, field in enumerate(batch.schema):
+        if pyarrow.types.is_timestamp(field.type) and field.type.unit == "ns":
+            coarser = batch.column(index).cast(pyarrow.timestamp("us", field.type.tz), safe=False)
+            batch = batch.set_column(index, field.name, coarser)
+    return batch
 
 
 @contextmanager
