@@ -4,6 +4,7 @@
 <folder>/<collection>/owner.json         who has it open: pid, command, since, home, served
 <folder>/<collection>/<generation>/      Qdrant Edge's shard, and beside its files
 <folder>/<collection>/<generation>/collection.json    the spec, and how many points there are at least
+<folder>/<collection>/<generation>/lock               flocked by whoever has it open (`engine.store.edge_shard`)
 """
 
 from __future__ import annotations
