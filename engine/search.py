@@ -35,6 +35,10 @@ class Query:
     like_weight: float = 1.0
     unwanted_weight: float = 0.5
 
+    def __post_init__(self) -> None:
+        """Leave out unwanted texts without a word: they have an embedding too, which nobody means."""
+        object.__setattr__(self, "unwanted", tuple(text for text in self.unwanted if text.strip()))
+
     @property
     def is_words(self) -> bool:
         """Whether the query is a text and nothing else, so that its words may be looked for one by one."""

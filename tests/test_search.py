@@ -155,3 +155,8 @@ def test_a_store_can_be_opened_again_after_it_was_closed(encoder: Encoder, tmp_p
             store.create(CollectionSpec(encoder.checkpoint.dimension, make_passport(encoder)))
             store.upsert([Point(point_id("a"), encode_image(encoder, picture("red", False)), {"item_id": "a"})])
             assert store.count() == 1
+
+
+def test_unwanted_texts_without_a_word_are_left_out() -> None:
+    assert Query("red", unwanted=["", " "]) == Query("red")
+    assert Query(unwanted=[" "]).is_empty
