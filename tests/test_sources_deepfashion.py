@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ SIDE = "WOMEN-Tees_Tanks-id_00000813-09_2_side.jpg"
 MAN = "MEN-Denim-id_00000080-01_7_additional.jpg"
 FRONT = "WOMEN-Dresses-id_00000021-02_1_front.jpg"
 NAMES = (MAN, FRONT, SIDE)
+
+COMMA_LINE = 3 if sys.version_info < (3, 13) else 2
+"""Where Python's json sees a comma too many: at what follows it, or at the comma."""
 
 
 def data_set(root: Path, *, images: str = "images", labels: str = "labels", neckline_gap: bool = False) -> Path:
@@ -122,7 +126,11 @@ def test_a_photograph_that_captions_or_labels_name_but_is_not_there_is_quarantin
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("captions.json", '{\n"a.jpg": "text",\n}', r"captions.json:[23] is no valid JSON"),
+        (
+            "captions.json",
+            '{\n"a.jpg": "text",\n}',
+            rf"captions.json:{COMMA_LINE} is no valid JSON",
+        ),
         ("captions.json", '["a"]', r"captions.json:1 is no JSON object"),
         ("captions.json", '{"a.jpg": 5}', r"captions.json: the caption of 'a.jpg' is no text"),
         ("labels/shape/shape_anno_all.txt", f"{SIDE} 1 2 3\n", r"shape_anno_all.txt:1 must hold an image name and 12"),
