@@ -23,6 +23,7 @@ from engine.errors import EngineError, ImageError
 from engine.filters import parse_where
 from engine.passport import check_fingerprint, check_golden_images, check_golden_texts
 from engine.records import FilterJSON, Record, point_id
+from engine.remote import DEEPEST
 from engine.rerank import Reranker
 from engine.search import Page, search
 from engine.search import Query as Wanted
@@ -34,7 +35,6 @@ from serve.embeddings import embeddings, inferred
 from serve.fetch import Fetcher, OpenImage, from_data_url
 from serve.guard import Guard, Limits
 from serve.messages import (
-    MAX_OFFSET,
     Cursor,
     EmbeddingsRequest,
     FoundItem,
@@ -125,7 +125,7 @@ def _search_routes(
         following = page.offset + len(shown)
         body: dict[str, Any] = {
             "hits": [found(hit.id, hit.payload, None if wanted.is_empty else hit) for hit in shown],
-            "next": cursor_of(following) if len(hits) > len(shown) and following <= MAX_OFFSET else None,
+            "next": cursor_of(following) if len(hits) > len(shown) and following <= DEEPEST else None,
         }
         if explain:
             body["explain"] = {

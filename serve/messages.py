@@ -12,12 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from engine.errors import UsageError
 from engine.filters import load_filter
 from engine.records import FilterJSON, Hit, Payload
+from engine.remote import DEEPEST
 from engine.rerank import Reranker
 from engine.search import Page, Query
 from serve.fetch import OpenImage
 
 MAX_LIMIT = 1000
-MAX_OFFSET = 10_000
 MAX_TEXT = 2000
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 Id = Annotated[str, Field(min_length=1, max_length=1024)]
@@ -186,6 +186,6 @@ def offset_of(cursor: str | None) -> int:
         word, _, number = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii").partition(" ")
     except (binascii.Error, ValueError):
         word, number = "", ""
-    if word != "after" or not number.isdecimal() or not int(number) <= MAX_OFFSET:
-        raise UsageError(f"cursor {cursor!r} is none of ours: give back `next` as it came, up to {MAX_OFFSET} hits")
+    if word != "after" or not number.isdecimal() or not int(number) <= DEEPEST:
+        raise UsageError(f"cursor {cursor!r} is none of ours: give back `next` as it came, up to {DEEPEST} hits")
     return int(number)

@@ -73,7 +73,7 @@ def _prepare(source: Store, target: Store, spec: CollectionSpec) -> None:
             f"({str(spec.passport.get('fingerprint'))[:12]}): give another name with --as"
         )
     cursor: str | None = None
-    while target.count():
+    while True:
         page, cursor = target.scroll(None, PAGE, cursor)
         known = {record.id for record in source.retrieve([record.id for record in page])}
         if other := next((record for record in page if record.id not in known), None):

@@ -101,12 +101,7 @@ class ServerStore:
 
     def upsert(self, points: Sequence[Point]) -> None:
         """Write points: the whole batch is checked before the first is sent; sending again is harmless."""
-        spec = self.spec()
-        check_points(points, spec)
-        made = spec.passport.get("collection_id")
-        if self._written_to not in (None, made):
-            raise StoreError(f"another collection has taken the place of {self.collection!r} meanwhile: begin again")
-        self._written_to = made
+        check_points(points, self._spec_to_write_by())
         for batch in _batches(points, BATCH):
             structs = [to_point(point) for point in batch]
             self._on(partial(self._client.upsert, points=structs, wait=True))
@@ -114,7 +109,7 @@ class ServerStore:
     def set_payload(self, payloads: Mapping[str, Mapping[str, Value]]) -> None:
         """Replace the whole payload of each point id; the vectors stay."""
         for id, payload in payloads.items():
-            check_payload(id, payload, self.spec().fields)
+            check_payload(id, payload, self._spec_to_write_by().fields)
         there = {record.id for record in self._retrieve(list(payloads), payload=False)}
         if absent := [id for id in payloads if id not in there]:
             raise StoreError(f"no point {absent[0]} in {self.collection!r}: nothing was changed")
@@ -127,11 +122,21 @@ class ServerStore:
 
     def delete(self, ids: Sequence[str]) -> int:
         """Delete points by id; return how many existed."""
+        self._spec_to_write_by()
         there = [record.id for record in self._retrieve(list(dict.fromkeys(ids)), payload=False)]
         for batch in _batches(there, IDS_BATCH):
             selected = models.PointIdsList(points=list(batch))
             self._on(partial(self._client.delete, points_selector=selected, wait=True))
         return len(there)
+
+    def _spec_to_write_by(self) -> CollectionSpec:
+        """Return the spec; raises StoreError where it is no longer that of the collection written to before."""
+        spec = self.spec()
+        made = spec.passport.get("collection_id")
+        if self._written_to not in (None, made):
+            raise StoreError(f"another collection has taken the place of {self.collection!r} meanwhile: begin again")
+        self._written_to = made
+        return spec
 
     # --- reading
 
