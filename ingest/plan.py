@@ -9,38 +9,45 @@ from engine.store.protocol import Store
 from ingest.commit import Run, is_there
 from ingest.ledger import Entry, Ledger
 
+PAGE = 1000
+"""Points that are asked for at once."""
+
 
 def known_entries(ledger: Ledger, store: Store, root: str) -> dict[str, Entry]:
     """Return the ledger's entries by item id, put right where the store says otherwise.
 
     An entry whose point is gone is dropped, so that its file is embedded again. A point without an entry whose file
-    is gone from ``root`` gets one, so that it is reported as missing, and pruned.
+    is gone from ``root`` gets one, so that it is reported as missing, and pruned. Every id is compared: others write
+    to a collection too, with a ledger of their own or none, and then the numbers may agree by chance.
     """
-    points = store.count()  # first of all: this keeps other processes out, where no server lets them in
+    present = _ids(store)  # first of all: this keeps other processes out, where no server lets them in
     known = {entry.item_id: entry for entry in ledger.entries()}
-    if points == sum(1 for entry in known.values() if entry.state != "quarantined"):
-        return known
+    points = {point_id(entry.item_id): entry for entry in known.values() if entry.state != "quarantined"}
+    strangers = sorted(present - points.keys())
     folder = root if os.path.isdir(root) else os.path.dirname(root)  # noqa: PTH112, PTH120
-    present: set[str] = set()
-    cursor: str | None = None
-    while True:
-        records, cursor = store.scroll(limit=1000, cursor=cursor)
-        for record in records:
-            present.add(record.id)
+    for start in range(0, len(strangers), PAGE):
+        for record in store.retrieve(strangers[start : start + PAGE]):
             payload = record.payload or {}
             item_id, uri = str(payload.get("item_id")), str(payload.get("uri"))
-            listed = item_id in known and known[item_id].state != "quarantined"
-            if not listed and uri.startswith(folder + os.sep) and not is_there(uri):
+            if uri.startswith(folder + os.sep) and not is_there(uri):
                 known[item_id] = Entry(item_id, uri, root, -1, -1, b"", "indexed")
+    lost = [entry.item_id for point, entry in points.items() if point not in present]
+    if lost:
+        ledger.remove(lost)
+    for item_id in lost:
+        del known[item_id]
+    return known
+
+
+def _ids(store: Store) -> set[str]:
+    """Return the id of every point."""
+    ids: set[str] = set()
+    cursor: str | None = None
+    while True:
+        records, cursor = store.scroll(limit=PAGE, cursor=cursor, payload=False)
+        ids.update(record.id for record in records)
         if cursor is None:
-            break
-    lost = {
-        entry.item_id
-        for entry in known.values()
-        if entry.state != "quarantined" and point_id(entry.item_id) not in present
-    }
-    ledger.remove(lost)
-    return {item_id: entry for item_id, entry in known.items() if item_id not in lost}
+            return ids
 
 
 def loosened(run: Run, pending: set[str]) -> set[str]:

@@ -18,7 +18,7 @@ from workshop import Shop, paint, vectors_of
 
 from engine.encoder import Encoder
 from engine.errors import SourceError, StoreFull
-from engine.records import Item, Record, Rejected, point_id
+from engine.records import Item, Point, Record, Rejected, point_id
 from engine.store.edge import EdgeStore
 from ingest import worker
 from ingest.sources.folder import FolderSource
@@ -512,6 +512,18 @@ def test_points_that_the_store_has_lost_are_embedded_again(shop: Shop) -> None:
         store.delete([point_id("photo-01"), point_id("photo-03")])
     assert shop.ingest() == Summary(found=5, indexed=2, unchanged=3)
     assert len(shop.points()) == 5
+
+
+def test_points_that_another_has_taken_away_and_made_up_for_in_number_are_embedded_again(shop: Shop) -> None:
+    fill(shop, 4)
+    shop.ingest()
+    with EdgeStore(shop.store_folder, "fashion") as store:
+        (taken,) = store.retrieve([point_id("photo-01")], vectors=True)
+        assert taken.vector is not None and taken.payload
+        store.delete([taken.id])
+        theirs = {**taken.payload, "item_id": "theirs", "uri": str(shop.photos / "theirs.png")}
+        store.upsert([Point(point_id("theirs"), taken.vector, theirs)])
+    assert shop.ingest(prune=True) == Summary(found=4, indexed=1, unchanged=3, pruned=1)
 
 
 def test_without_its_ledger_everything_is_embedded_again_and_what_is_gone_can_be_pruned(shop: Shop) -> None:

@@ -19,6 +19,7 @@ from workshop import command, copy_store, environment, paint
 
 from engine.cli.serve import listen
 from engine.store.open import served_at
+from engine.store.wire import HEADER, VERSION
 
 
 def run(*arguments: object, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
@@ -126,7 +127,7 @@ def test_a_server_that_only_reads_lets_nothing_be_written(ingested: Path, tmp_pa
 
 
 def test_no_web_page_reaches_the_store_through_a_server(ingested: Path) -> None:
-    ours, nothing = {"x-engine-store": "1"}, {"arguments": [], "named": {}}
+    ours, nothing = {HEADER: VERSION}, {"arguments": [], "named": {}}
     with served(ingested, "--allow-origin", "https://shop.example") as url:
         count = f"{url}/v1/store/count"
         assert httpx.post(count, json=nothing, headers=ours).json() == {"result": 48}

@@ -437,6 +437,7 @@ def test_scroll_pages_through_everything_once_in_id_order(store: Store) -> None:
             break
     assert seen == sorted(BY_ID)
     assert store.scroll(limit=1)[0][0].vector is None
+    assert [(one.id, one.payload) for one in store.scroll(payload=False)[0]] == [(id, None) for id in sorted(BY_ID)]
 
 
 def test_a_cursor_or_an_id_that_is_no_uuid_is_named(store: Store) -> None:

@@ -156,9 +156,10 @@ class RemoteStore:
         cursor: str | None = None,
         *,
         vectors: bool = False,
+        payload: bool = True,
     ) -> tuple[list[Record], str | None]:
         """See `Store`."""
-        records, following = self._ask("scroll", filter, limit, cursor, vectors=vectors)
+        records, following = self._ask("scroll", filter, limit, cursor, vectors=vectors, payload=payload)
         return records, following
 
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False, patches: bool = False) -> list[Record]:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from qdrant_client import QdrantClient, models
 
-from engine.errors import FilterError, StoreError, StoreMissing, StoreUnavailable
+from engine.errors import FilterError, StoreError, StoreMissing
 from engine.filters import check_filter
 from engine.records import FieldKind, FilterJSON, Hit, Point, Record, Value, Vector
 from engine.store import ranking
@@ -32,7 +32,6 @@ from engine.store.server_convert import to_hits, to_max_sim, to_point, to_query,
 
 BATCH = 256
 IDS_BATCH = 1000
-GREEN_WITHIN_S = 3600.0
 KNOWN_S = 2.0
 """After so long it is asked again what the collection was made with: another may have taken its place."""
 Answer = TypeVar("Answer")
@@ -184,6 +183,7 @@ class ServerStore:
         cursor: str | None = None,
         *,
         vectors: bool = False,
+        payload: bool = True,
     ) -> tuple[list[Record], str | None]:
         """Page through points in id order; the second value is the next page's cursor, None at the end."""
         found, following = self._on(
@@ -192,7 +192,7 @@ class ServerStore:
                 scroll_filter=self._filter(filter),
                 limit=max(limit, 1),
                 offset=None if cursor is None else checked_id(cursor),
-                with_payload=True,
+                with_payload=payload,
                 with_vectors=[VECTOR_NAME] if vectors else False,
             )
         )
@@ -217,13 +217,7 @@ class ServerStore:
         Raises:
             StoreUnavailable: it did not within the hour.
         """
-        deadline = time.monotonic() + GREEN_WITHIN_S
-        while self._home.info().status == models.CollectionStatus.YELLOW:
-            if time.monotonic() > deadline:
-                raise StoreUnavailable(
-                    f"Qdrant at {self.location} is still building {self.collection!r}: look again later"
-                )
-            time.sleep(0.5)
+        self._home.wait_until_green()
 
     def flush(self) -> None:
         """Do nothing: every write waited for the server's word."""

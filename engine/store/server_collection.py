@@ -7,6 +7,7 @@ Readers use the alias, which has the collection's public name (``fashion``); beh
 from __future__ import annotations
 
 import itertools
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +18,14 @@ from urllib.parse import urlsplit, urlunsplit
 from qdrant_client import QdrantClient, models
 from qdrant_client.local.qdrant_local import QdrantLocal
 
-from engine.errors import StoreError, StoreMissing, UsageError
+from engine.errors import StoreError, StoreMissing, StoreUnavailable, UsageError
 from engine.records import FieldKind
 from engine.store.protocol import PATCHES_NAME, VECTOR_NAME, CollectionSpec
 from engine.store.schema import SCHEMA_VERSION, check_fields, with_core_fields
 from engine.store.server_calls import Caller
 from engine.store.server_convert import field_index, metadata, patch_params, vector_params
+
+GREEN_WITHIN_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,14 @@ class ServerCollection:
             return self.call(lambda: self.client.get_collection(self.name))
         except StoreMissing as error:
             raise self.missing() from error
+
+    def wait_until_green(self) -> None:
+        """Wait until the server has built its graphs. Raises: StoreUnavailable, if it has not within the hour."""
+        deadline = time.monotonic() + GREEN_WITHIN_S
+        while self.info().status == models.CollectionStatus.YELLOW:
+            if time.monotonic() > deadline:
+                raise StoreUnavailable(f"Qdrant at {self.location} is still building {self.name!r}: look again later")
+            time.sleep(0.5)
 
     def missing(self) -> StoreMissing:
         """Return the error that names the collection, and the ones there are."""

@@ -15,7 +15,7 @@ import numpy as np
 from engine.records import Hit, Point, Record
 from engine.store.protocol import CollectionSpec, Health, SearchSpec
 
-VERSION = "1"
+VERSION = "2"
 """Changes when either side would no longer understand the other."""
 HEADER = "x-engine-store"
 """Names the version. A web page can send a header of this kind nowhere without being allowed to (CORS)."""
