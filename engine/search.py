@@ -81,8 +81,8 @@ def search(store: Store, encoder: Encoder, query: Query, page: Page) -> list[Hit
     possible = bool(heads and store.spec().patches and query.is_words and not page.group_by)
     if page.rerank not in (None, "none") and not (possible and heads and reranker in heads.weights):
         raise UsageError(
-            f"--rerank {page.rerank} needs a query in words alone, without --group-by, "
-            f"and a collection of a checkpoint that was trained for {page.rerank}"
+            f"re-ranking by {page.rerank!r} needs a query in words alone, hits that are not grouped, "
+            "and a collection of a checkpoint that was trained for it: leave it out"
         )
     if query.is_empty:
         return browse(store, page)
@@ -127,8 +127,8 @@ def browse(store: Store, page: Page) -> list[Hit]:
         UsageError: the page asks for a least score or for groups, which only a comparison gives.
     """
     if page.min_score is not None or page.group_by:
-        option = "--group-by" if page.group_by else "--min-score"
-        raise UsageError(f"{option} needs something to look for: give words, --image or --like")
+        what = "grouping" if page.group_by else "a least score"
+        raise UsageError(f"{what} needs something to look for: give words, a photograph or an item to resemble")
     records, _ = store.scroll(page.filter, page.offset + page.limit)
     return [Hit(record.id, 0.0, record.payload or {}) for record in records[page.offset :]]
 
@@ -177,6 +177,6 @@ def _stored_vectors(store: Store, items: Sequence[str]) -> dict[str, Vector]:
     for item in items:
         vector = found.get(point_id(item))
         if vector is None:
-            raise UsageError(f"the collection has no item {item!r}: `engine query --json` prints the ids it has")
+            raise UsageError(f"the collection has no item {item!r}: take the id of a hit")
         vectors[item] = vector
     return vectors

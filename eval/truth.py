@@ -127,6 +127,8 @@ def load_ground_truth(path: Path) -> Truth:
 
 
 def _answers(path: Path, query: str, answers: object) -> dict[str, float]:
+    if not query.isascii() and query != query.encode(errors="replace").decode():
+        raise UsageError(f"{path}: the query {query!r} has half a character; mend it there")
     if not query.strip():
         raise UsageError(f"{path} has a query without a word: drop it")
     if isinstance(answers, list) and all(isinstance(item, str) for item in answers):

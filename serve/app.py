@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import FastAPI, File, Form, Header, Query, UploadFile
+from fastapi import Depends, FastAPI, File, Form, Header, Query, UploadFile
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
@@ -51,7 +51,7 @@ from serve.messages import (
     found,
 )
 from serve.pictures import WIDTHS, Picture, original, small
-from serve.problems import handle_problems
+from serve.problems import handle_problems, only_known
 from serve.stages import Stages
 from serve.store import store_routes
 
@@ -97,6 +97,7 @@ def make_app(store: Store, encoder: Encoder, limits: Limits | None = None) -> AS
         docs_url=None,  # their pages load scripts from a third party
         redoc_url=None,
         lifespan=lifespan,
+        dependencies=[Depends(only_known)],
         responses=PROBLEMS,
     )
     handle_problems(app)

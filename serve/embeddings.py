@@ -39,9 +39,12 @@ def embeddings(encoder: Encoder, asked: EmbeddingsRequest) -> dict[str, Any]:
     """Answer as OpenAI's `/v1/embeddings` does; the rows are of unit length.
 
     Raises:
-        UsageError: another model is asked for than the one that made the collection.
+        UsageError: another model is asked for than the one that made the collection, or other dimensions than its.
     """
     _check_model(encoder, asked.model)
+    dimension = encoder.checkpoint.dimension
+    if asked.dimensions not in (None, dimension):
+        raise UsageError(f"this server's embeddings have {dimension} dimensions, not {asked.dimensions}")
     inputs = [asked.input] if isinstance(asked.input, str) else asked.input
     texts = {place: one for place, one in enumerate(inputs) if not one.startswith("data:")}
     rows = embed(encoder, texts, {place: one for place, one in enumerate(inputs) if place not in texts})

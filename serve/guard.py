@@ -68,6 +68,8 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
+        if scope["method"] == "HEAD":  # the answer of a GET, whose body the server that runs us leaves out
+            scope = {**scope, "method": "GET"}
         refusal = self._refusal(scope)
         if refusal is not None:
             await refusal(scope, receive, send_safely)

@@ -107,6 +107,7 @@ class EmbeddingsRequest(BaseModel):
     input: Text | Annotated[list[Annotated[str, Field(max_length=28_000_000)]], Field(min_length=1, max_length=64)]
     model: Annotated[str, Field(max_length=200)] = ""
     encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = None
 
 
 class InferenceInput(BaseModel):

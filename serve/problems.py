@@ -32,6 +32,15 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, 
     return Response(json.dumps(body), status, dict(headers or {}), "application/problem+json")
 
 
+def only_known(request: Request) -> None:
+    """Refuse a parameter that the API's route does not know: a slip must not be a silence."""
+    if not request.url.path.startswith("/v1/"):  # the page's own address is its state
+        return
+    known = {field.alias for field in request.scope["route"].dependant.query_params}
+    if unknown := [name for name in request.query_params if name not in known]:
+        raise UsageError(f"{unknown[0][:80]!r} is no parameter here; these are: {', '.join(sorted(known)) or 'none'}")
+
+
 def _methods(route: BaseRoute, scope: Scope) -> set[str]:
     """Return the methods by which ``route`` would answer at the address of ``scope``."""
     matches = route.matches(scope)[0] is not Match.NONE

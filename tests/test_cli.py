@@ -283,6 +283,14 @@ def test_a_reader_that_leaves_early_is_no_failure(home: Path, command: tuple[str
     os.close(writer)
 
 
+def test_a_closed_stdout_is_no_failure(home: Path) -> None:
+    for command in ("query dress", "status", "facets --json"):
+        shell = f"{sys.executable} -m engine.cli.main {command} 0>&- 1>&-"
+        env = {**CLEAN, "PYTHONPATH": str(Path(__file__).parent.parent), "XDG_STATE_HOME": str(home)}
+        result = subprocess.run(shell, shell=True, cwd=home, capture_output=True, text=True, env=env)
+        assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 @SHORT_AND_LONG
 def test_a_full_disk_is_one_line(home: Path, command: tuple[str, ...]) -> None:
@@ -360,11 +368,12 @@ def test_a_checkpoint_is_taught_words_and_the_last_line_says_where_it_lies(home:
         (("show", "nobody"), 2, "nobody"),
         (("delete",), 2, "what to delete"),
         (("eval",), 2, "PATH"),
+        (("eval", "look-book", "--ground-truth", "table.csv"), 2, "exclude each other"),
         (("eval", "look-book", "--part", "best"), 2, "best"),
         (("query", "dress", "--min-score", "2"), 2, "between -1 and 1"),
         (("query", "dress", "--min-score", "nan"), 2, "between -1 and 1"),
         (("query", "dress", "--text-weight", "inf"), 2, "weight"),
-        (("query", "--where", "hat=true", "--group-by", "product_id"), 2, "--group-by"),
+        (("query", "--where", "hat=true", "--group-by", "product_id"), 2, "grouping"),
         (("query", "dress", "--html", "empty"), 2, "contact sheet"),
         (("export", "empty/no/items.jsonl"), 2, "No such file"),
         (("status", "--store", "localhost:6333"), 2, "http://localhost:6333"),

@@ -259,6 +259,7 @@ def test_the_ground_truth_file_is_read_in_both_its_forms(tmp_path: Path) -> None
         ('{"red": {"a": true}}', "relevance True"),
         ('{"red": {"a": NaN}}', "relevance nan"),
         ('{" ": ["a"]}', "query without a word"),
+        (r'{"\ud83d": ["a"]}', "half a character"),
         (f'{{"red": {{"a": {"9" * 5000}}}}}', "cannot be read"),
         ('{"red": {"a": 0}}', "no item with a relevance above 0"),
         ('{"red": ["a"], "red": ["b"]}', "'red' twice"),

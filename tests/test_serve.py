@@ -139,6 +139,8 @@ def test_pictures_come_with_an_etag_and_are_not_sent_twice(client: TestClient) -
         Image.open(io.BytesIO(answer.content)).verify()
         again = client.get(address, headers={"If-None-Match": answer.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
+    length = client.get(hit["image"]).headers["content-length"]
+    assert client.head(hit["image"]).headers["content-length"] == length
     assert max(Image.open(io.BytesIO(client.get(hit["thumb"] + "?w=96").content)).size) == 96
 
 
@@ -163,6 +165,8 @@ def test_a_payload_that_names_another_file_shows_nobody_its_content(
         ("GET", "/v1/search?q=x&where=colr%3Dred", None, 400),
         ("GET", "/v1/search?q=x&cursor=nonsense", None, 400),
         ("GET", "/v1/search?q=x&limit=0", None, 422),
+        ("GET", "/v1/search?q=x&lmit=3", None, 400),
+        ("POST", "/v1/embeddings", b'{"input": "x", "dimensions": 5}', 400),
         ("GET", "/v1/search?like=nobody", None, 400),
         ("POST", "/v1/search", b'{"text": "\\ud800"}', 422),
         ("POST", "/v1/search", b'{"text": "x", "min_score": NaN}', 422),

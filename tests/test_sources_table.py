@@ -244,6 +244,16 @@ def test_a_line_that_is_no_json_is_quarantined_and_the_rest_is_read(tmp_path: Pa
     assert rejected[0].reason.startswith("no valid JSON")
 
 
+def test_a_quotation_mark_that_is_not_closed_costs_its_own_line_and_no_other(tmp_path: Path) -> None:
+    rows = ["1.jpg,a red one", '2.jpg,"an open one', "3.jpg,a blue one", '4.jpg,"one, quoted"', '5.jpg,"one\nof two"']
+    path = shop(tmp_path, "\n".join(["image,title", *rows]) + "\n", *(f"{n}.jpg" for n in range(1, 6)), name="t.csv")
+    found, rejected = split(path)
+    assert [item.payload["title"] for item in found] == ["a red one", "a blue one", "one, quoted", "one\nof two"]
+    assert [entry.uri.rpartition(":")[2] for entry in rejected if entry.state == "quarantined"] == ["3"]
+    path.write_text('image,title\n1.jpg,"an open one\n' + "\n" * 200_000 + "2.jpg,a blue one\n")
+    assert [item.payload["title"] for item in split(path)[0]] == ["a blue one"]
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

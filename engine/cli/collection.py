@@ -94,7 +94,7 @@ def show_command(
     with open_named_store(settings_of(store, collection)) as opened:
         records = opened.retrieve([point_id(item)])
     if not records:
-        raise UsageError(f"the collection has no item {item!r}: `engine query --paths` shows what it has")
+        raise UsageError(f"the collection has no item {item!r}: take an id that `engine query` prints")
     payload = records[0].payload or {}
     if as_json:
         print(json.dumps({"id": item, "point_id": records[0].id, "payload": payload}, ensure_ascii=False))

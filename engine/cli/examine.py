@@ -83,6 +83,8 @@ def eval_command(
     except OSError as error:
         raise UsageError(f"--out {out} cannot be made ({error.strerror}): give another folder") from None
     if ground_truth:
+        if path:
+            raise UsageError(f"{path} and --ground-truth exclude each other: the latter asks of the collection")
         _examine_truth(ground_truth, settings, reranker_of(rerank) or "none", out)
         return
     if reranker_of(rerank) not in (None, "none"):

@@ -61,12 +61,12 @@ app.command("config")(collection.config_command)
 
 def main() -> None:
     """Run the program."""
+    _open_what_is_closed()
     try:
         try:
             app(prog_name="engine")
         finally:
-            if sys.stdout:
-                sys.stdout.flush()  # here, and not when the interpreter ends: what fails is told like any failure
+            sys.stdout.flush()  # here, and not when the interpreter ends: what fails is told like any failure
     except EngineError as error:
         print(f"engine: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -81,6 +81,17 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         print(f"engine: {where}{error.strerror or error}", file=sys.stderr)
         sys.exit(1)
+
+
+def _open_what_is_closed() -> None:
+    """Point a closed stdin, stdout or stderr at nothing, lest a file of the store's gets its number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest that is free
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
 def _drop_output() -> None:

@@ -87,12 +87,14 @@ def _objects(answer: Answer) -> list[dict[str, Any]]:
 
 
 def _write_csv(answers: Sequence[Answer]) -> None:
+    ours = ["query", "rank", "id", "score"]
     columns = list(dict.fromkeys(key for answer in answers for hit in answer.hits for key in hit.payload))
+    columns = [key for key in columns if key != "item_id"]
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["query", "rank", "id", "score", *(key for key in columns if key != "item_id")])
+    writer.writerow([*ours, *(f"payload_{key}" if key in ours else key for key in columns)])
     for answer in answers:
         for rank, hit in enumerate(answer.hits, start=1):
-            cells = [hit.payload.get(key, "") for key in columns if key != "item_id"]
+            cells = [hit.payload.get(key, "") for key in columns]
             cells = [" | ".join(cell) if isinstance(cell, list) else cell for cell in cells]
             writer.writerow([answer.query, rank, hit.item_id, f"{hit.score:.6f}", *cells])
 

@@ -95,6 +95,8 @@ def query_command(
         check_fingerprint(server.spec().passport, find_checkpoint(settings.model))
     found = _ask_server(server, queries, page) if server else _search_here(settings, queries, page)
     answers = [output.Answer(one.text, hits) for one, hits in zip(queries, found, strict=True)]
+    if group_by and not any(found):
+        print(f"nothing found that has a {group_by}: without --group-by there may be more", file=sys.stderr)
     if html:  # before the screen, whose reader may go away
         from engine.cli.sheet import write_sheet
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,10 +49,8 @@ class Table:
         """
         try:
             yield from _READERS[self.path.suffix.lower()](self)
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise SourceError(f"{self.path} cannot be read as UTF-8 text: {error}; save it as UTF-8") from error
-        except OSError as error:
-            raise SourceError(f"{self.path} cannot be read: {why(error)}") from error
+        except (UnicodeDecodeError, csv.Error, OSError) as error:
+            raise _unreadable(self.path, error) from error
 
 
 def open_table(path: Path) -> Table:
@@ -65,10 +64,16 @@ def open_table(path: Path) -> Table:
         if suffix in (".jsonl", ".ndjson"):
             return Table(path, _json_columns(path))
         return _csv_table(path)
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path} cannot be read as UTF-8 text: {error}; save it as UTF-8") from error
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {why(error)}") from error
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: UnicodeDecodeError | csv.Error | OSError) -> SourceError:
+    if isinstance(error, UnicodeDecodeError):
+        return SourceError(f"{path} cannot be read as UTF-8 text: {error}; save it as UTF-8")
+    if isinstance(error, csv.Error):  # a cell of 131,073 characters is the rest of a table behind an open quote
+        return SourceError(f"{path} cannot be read as CSV: {error}; look for a quotation mark that is not closed")
+    return SourceError(f"{path} cannot be read: {why(error)}")
 
 
 def _csv_table(path: Path) -> Table:
@@ -94,19 +99,67 @@ def is_kaggle(columns: list[str]) -> bool:
 def _csv_rows(table: Table) -> Iterator[Row]:
     width = len(table.columns)
     with table.path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=table.delimiter)
-        next(reader, None)
-        for row in reader:
+        next(file, None)
+        for number, row in _csv_records(_Lines(file), table.delimiter):
+            if isinstance(row, str):
+                yield number, row
+                continue
             # Kept cells are kept once: most columns have few different ones.
             cells: list[object] = [*map(intern, row)] if table.small else [*row]
             if len(row) == width:
-                yield reader.line_num, cells
+                yield number, cells
             elif len(row) > width and table.surplus:
-                yield reader.line_num, [*row[: width - 1], table.delimiter.join(row[width - 1 :])]
+                yield number, [*row[: width - 1], table.delimiter.join(row[width - 1 :])]
             elif len(row) > width and any(row[width:]):
-                yield reader.line_num, f"{len(row)} cells in a table of {width} columns: quote what holds a comma"
+                yield number, f"{len(row)} cells in a table of {width} columns: quote what holds a comma"
             elif row:
-                yield reader.line_num, [*row[:width], *[""] * (width - len(row))]
+                yield number, [*row[:width], *[""] * (width - len(row))]
+
+
+class _Lines:
+    """The lines of a file after its first; those of the record at hand are kept, to be read again."""
+
+    def __init__(self, file: Iterator[str]) -> None:
+        self._file, self._again = file, deque[str]()
+        self.number = 1
+        self.taken: list[str] = []
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._file)
+        self.taken.append(line)
+        self.number += 1
+        return line
+
+    def give_back(self) -> None:
+        """Let all lines of the record but its first be read again."""
+        self._again.extendleft(reversed(self.taken[1:]))
+        self.number -= len(self.taken) - 1
+
+
+def _csv_records(lines: _Lines, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
+    """Yield the last line's number and the cells of each record, or why there are none.
+
+    A quotation mark that is not closed swallows the rows behind it, up to the next one. Where a record of several
+    lines is not as strict CSV has it, only its first line is given up.
+    """
+    reader = csv.reader(lines, delimiter=delimiter)
+    while True:
+        lines.taken.clear()
+        try:
+            row = next(reader)
+            if len(lines.taken) > 1:
+                list(csv.reader(lines.taken, delimiter=delimiter, strict=True))
+        except StopIteration:
+            return
+        except csv.Error as error:
+            lines.give_back()
+            yield lines.number, f"no valid CSV: a quotation mark is not closed, or a cell too long ({error})"
+            reader = csv.reader(lines, delimiter=delimiter)
+        else:
+            yield lines.number, row
 
 
 def _json_columns(path: Path) -> list[str]:
