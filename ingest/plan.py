@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from itertools import chain, islice
 
-from engine.records import point_id
+from engine.records import Record
 from engine.store.protocol import Store
 from ingest.commit import Run, is_there
 from ingest.ledger import Entry, Ledger
@@ -16,38 +18,41 @@ PAGE = 1000
 def known_entries(ledger: Ledger, store: Store, root: str) -> dict[str, Entry]:
     """Return the ledger's entries by item id, put right where the store says otherwise.
 
-    An entry whose point is gone is dropped, so that its file is embedded again. A point without an entry whose file
-    is gone from ``root`` gets one, so that it is reported as missing, and pruned. Every id is compared: others write
-    to a collection too, with a ledger of their own or none, and then the numbers may agree by chance.
+    Others write to a collection too, with a ledger of their own or none. An entry whose point is gone, or was made of
+    another file, is dropped, so that its file is embedded again. A point without an entry gets one: of ``root`` where
+    its file is gone from there, so that it is reported as missing, and pruned; else of a root that nobody knows, so
+    that another photograph of the same id does not take its place.
     """
-    present = _ids(store)  # first of all: this keeps other processes out, where no server lets them in
-    known = {entry.item_id: entry for entry in ledger.entries()}
-    points = {point_id(entry.item_id): entry for entry in known.values() if entry.state != "quarantined"}
-    strangers = sorted(present - points.keys())
     folder = root if os.path.isdir(root) else os.path.dirname(root)  # noqa: PTH112, PTH120
-    for start in range(0, len(strangers), PAGE):
-        for record in store.retrieve(strangers[start : start + PAGE]):
-            payload = record.payload or {}
-            item_id, uri = str(payload.get("item_id")), str(payload.get("uri"))
-            if uri.startswith(folder + os.sep) and not is_there(uri):
-                known[item_id] = Entry(item_id, uri, root, -1, -1, b"", "indexed")
-    lost = [entry.item_id for point, entry in points.items() if point not in present]
-    if lost:
-        ledger.remove(lost)
-    for item_id in lost:
+    true: set[str] = set()
+    strangers: dict[str, Entry] = {}
+    records = _held(store)
+    first = list(islice(records, 1))  # before the ledger: this keeps other processes out, where no server lets them in
+    known = {entry.item_id: entry for entry in ledger.entries()}
+    for record in chain(first, records):
+        payload = record.payload or {}
+        item_id, uri = str(payload.get("item_id")), str(payload.get("uri"))
+        entry = known.get(item_id)
+        if entry and entry.state != "quarantined" and (entry.uri, entry.sha256) == (uri, payload.get("sha256")):
+            true.add(item_id)
+        else:
+            gone = uri.startswith(folder + os.sep) and not is_there(uri)
+            strangers[item_id] = Entry(item_id, uri, root if gone else "", -1, -1, b"", "indexed")
+    if untrue := [one.item_id for one in known.values() if one.state != "quarantined" and one.item_id not in true]:
+        ledger.remove(untrue)
+    for item_id in untrue:
         del known[item_id]
-    return known
+    return known | strangers
 
 
-def _ids(store: Store) -> set[str]:
-    """Return the id of every point."""
-    ids: set[str] = set()
+def _held(store: Store) -> Iterator[Record]:
+    """Yield every point, with what says which file it was made of."""
     cursor: str | None = None
     while True:
-        records, cursor = store.scroll(limit=PAGE, cursor=cursor, payload=False)
-        ids.update(record.id for record in records)
+        records, cursor = store.scroll(limit=PAGE, cursor=cursor, payload=["item_id", "uri", "sha256"])
+        yield from records
         if cursor is None:
-            return ids
+            return
 
 
 def loosened(run: Run, pending: set[str]) -> set[str]:

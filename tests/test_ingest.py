@@ -21,6 +21,7 @@ from engine.errors import SourceError, StoreFull
 from engine.records import Item, Point, Record, Rejected, point_id
 from engine.store.edge import EdgeStore
 from ingest import worker
+from ingest.ledger import Ledger
 from ingest.sources.folder import FolderSource
 from ingest.summary import Summary
 
@@ -524,6 +525,26 @@ def test_points_that_another_has_taken_away_and_made_up_for_in_number_are_embedd
         theirs = {**taken.payload, "item_id": "theirs", "uri": str(shop.photos / "theirs.png")}
         store.upsert([Point(point_id("theirs"), taken.vector, theirs)])
     assert shop.ingest(prune=True) == Summary(found=4, indexed=1, unchanged=3, pruned=1)
+
+
+def test_what_is_done_by_another_ledger_is_seen(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, other = shop.photos / "coat.png", shop.photos.parent / "other"
+    paint(own, 1)
+    assert shop.ingest() == Summary(found=1, indexed=1)
+    stamp = own.stat().st_mtime_ns
+    paint(other / "coat.png", 2)
+    theirs = shop.photos.parent / "their ledger"
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(shop, "ledger", lambda store: Ledger(theirs, store.spec().passport["collection_id"]))
+        assert shop.ingest(other, foreign=1) == Summary(found=1, quarantined=1)
+        assert "belongs to" in shop.problems[0].reason
+        paint(own, 3)
+        assert shop.ingest() == Summary(found=1, indexed=1)
+    before = shop.points()["coat"].vector
+    paint(own, 1)
+    os.utime(own, ns=(stamp, stamp))
+    assert shop.ingest() == Summary(found=1, indexed=1)
+    assert not same_vector(shop.points()["coat"].vector, before)
 
 
 def test_without_its_ledger_everything_is_embedded_again_and_what_is_gone_can_be_pruned(shop: Shop) -> None:

@@ -438,6 +438,7 @@ def test_scroll_pages_through_everything_once_in_id_order(store: Store) -> None:
     assert seen == sorted(BY_ID)
     assert store.scroll(limit=1)[0][0].vector is None
     assert [(one.id, one.payload) for one in store.scroll(payload=False)[0]] == [(id, None) for id in sorted(BY_ID)]
+    assert all(set(one.payload or {}) == {"item_id"} for one in store.scroll(payload=["item_id", "nothing"])[0])
 
 
 def test_a_cursor_or_an_id_that_is_no_uuid_is_named(store: Store) -> None:

@@ -100,8 +100,12 @@ class Shop:
         on_progress: Callable[[Summary, int], None] = lambda summary, total: None,
         id_prefix: str = "",
         workers: int = 1,
+        foreign: int = 0,
     ) -> Summary:
-        """Ingest a source and check what must be so after every run that was not stopped."""
+        """Ingest a source and check what must be so after every run that was not stopped.
+
+        ``foreign``: so many points are of no entry in the ledger.
+        """
         source = source or open_source(path or self.photos, id_prefix=id_prefix)
         counting = CountingEncoder(self.encoder)
         self.problems, self.loaded = [], 0
@@ -136,7 +140,7 @@ class Shop:
                 ledger.close()
         assert sum(summary.states.values()) == summary.found
         assert len(self.problems) == summary.quarantined + summary.excluded
-        assert count == promised
+        assert count == promised + foreign
         self.embedded = counting.photographs
         return summary
 

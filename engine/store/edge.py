@@ -179,14 +179,14 @@ class EdgeStore:
         cursor: str | None = None,
         *,
         vectors: bool = False,
-        payload: bool = True,
+        payload: bool | Sequence[str] = True,
     ) -> tuple[list[Record], str | None]:
         """Page through points in id order; the second value is the next page's cursor, None at the end."""
         request = qe.ScrollRequest(
             offset=None if cursor is None else checked_id(cursor),
             limit=max(limit, 1),
             filter=self._filter(filter),
-            with_payload=payload,
+            with_payload=payload if isinstance(payload, bool) else list(payload),
             with_vector=[VECTOR_NAME] if vectors else False,
         )
         with self._owner.reading() as shard:

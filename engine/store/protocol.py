@@ -112,11 +112,11 @@ class Store(Protocol):
         cursor: str | None = None,
         *,
         vectors: bool = False,
-        payload: bool = True,
+        payload: bool | Sequence[str] = True,
     ) -> tuple[list[Record], str | None]:
         """Page through points in id order; the second value is the next page's cursor, None at the end.
 
-        Without ``payload`` that of each record is None: over ten times faster, for who only wants the ids.
+        ``payload``: all of it, none, or the fields of these names, which is several times faster.
         """
 
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False, patches: bool = False) -> list[Record]:

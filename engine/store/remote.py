@@ -156,7 +156,7 @@ class RemoteStore:
         cursor: str | None = None,
         *,
         vectors: bool = False,
-        payload: bool = True,
+        payload: bool | Sequence[str] = True,
     ) -> tuple[list[Record], str | None]:
         """See `Store`."""
         records, following = self._ask("scroll", filter, limit, cursor, vectors=vectors, payload=payload)

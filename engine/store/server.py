@@ -183,7 +183,7 @@ class ServerStore:
         cursor: str | None = None,
         *,
         vectors: bool = False,
-        payload: bool = True,
+        payload: bool | Sequence[str] = True,
     ) -> tuple[list[Record], str | None]:
         """Page through points in id order; the second value is the next page's cursor, None at the end."""
         found, following = self._on(
@@ -192,7 +192,7 @@ class ServerStore:
                 scroll_filter=self._filter(filter),
                 limit=max(limit, 1),
                 offset=None if cursor is None else checked_id(cursor),
-                with_payload=payload,
+                with_payload=payload if isinstance(payload, bool) else list(payload),
                 with_vectors=[VECTOR_NAME] if vectors else False,
             )
         )
