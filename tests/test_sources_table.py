@@ -205,6 +205,58 @@ def test_parquet_gives_what_the_same_rows_give_as_json_lines(tmp_path: Path) -> 
     assert TableSource(tmp_path / "d.parquet").fields()["price"] == "float"
 
 
+def test_parquet_keeps_binary_texts_and_times_that_python_has_not(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    shop(tmp_path, "", "a.jpg")
+    cells = {
+        "image": pa.array([b"a.jpg"]),
+        "title": pa.array([b"a red dress"], pa.large_binary()),
+        "until": pa.array([10_000_000], pa.date32()),
+        "at": pa.array([1_234_567_891], pa.time64("ns")),
+        "lasts": pa.array([1_234_567_891], pa.duration("ns")),
+        "worn": pa.array([[1_700_000_000_123_456_789]], pa.list_(pa.timestamp("ns"))),
+        "shot": pa.array(
+            [{"by": b"me", "when": 1_700_000_000_000_000_000}],
+            pa.struct([("by", pa.binary()), ("when", pa.timestamp("ns"))]),
+        ),
+    }
+    parquet.write_table(pa.table(cells), tmp_path / "t.parquet")
+    ((item,), _) = split(tmp_path / "t.parquet")
+    assert item.payload == {
+        "title": "a red dress",
+        "until": "29349-01-26",
+        "at": "00:00:01.234567",
+        "lasts": "0:00:01.234567",
+        "worn": ["2023-11-14T22:13:20.123456"],
+        "shot_by": "me",
+        "shot_when": "2023-11-14T22:13:20",
+    }
+    parquet.write_table(pa.table({"image": ["a.jpg"], "jpg": [b"\xff\xd8"]}), tmp_path / "bytes.parquet")
+    with pytest.raises(SourceError, match=r"column 'jpg' of .* holds bytes that are no text"):
+        TableSource(tmp_path / "bytes.parquet")
+    parquet.write_table(pa.table([["a.jpg"], ["b"], ["c"]], ["image", "tag", "tag"]), tmp_path / "twice.parquet")
+    with pytest.raises(SourceError, match="names a column twice: 'tag'"):
+        TableSource(tmp_path / "twice.parquet")
+
+
+def test_long_whole_numbers_stay_apart(tmp_path: Path) -> None:
+    longs, longer = [2**63 - 1, 2**63 - 2], [2**63, 2**63 + 1]
+    rows = [{"image": f"{n}.jpg", "ref": longs[n], "code": longer[n], "part": [0.5, 2**60][n]} for n in range(2)]
+    path = shop(tmp_path, "".join(json.dumps(row) + "\n" for row in rows), "0.jpg", "1.jpg", name="t.jsonl")
+    items, _ = split(path)
+    assert TableSource(path).fields() == {"ref": "integer", "code": "keyword", "part": "keyword"}
+    assert [item.payload["ref"] for item in items] == longs
+    assert [item.payload["code"] for item in items] == [str(each) for each in longer]
+
+
+def test_nested_keys_that_collide_are_both_kept_and_half_characters_become_question_marks(tmp_path: Path) -> None:
+    line = r'{"image": "a.jpg", "a": {"b": 1}, "a_b": 2, "caption": "cut \ud83d"}'
+    (item,), _ = split(shop(tmp_path, line, "a.jpg", name="t.jsonl"))
+    assert (sorted(item.payload.values()), item.captions) == ([1, 2], ("cut ?",))
+
+
 def test_every_row_and_every_file_is_accounted_for(tmp_path: Path) -> None:
     table = "id,title\n1,One\n2,Two\n1,One again\n,No id\n3,Three,surplus\n\n4\n"
     path = shop(tmp_path, table, "1.jpg", "1.png", "4.jpg", "9.jpg", "sub/8.jpg", name="t.csv")

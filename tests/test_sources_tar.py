@@ -142,6 +142,17 @@ def test_a_truncated_compressed_tar_gives_what_can_be_had(tmp_path: Path) -> Non
     assert rejected[-1].reason.startswith("damaged or truncated compression")
 
 
+@pytest.mark.parametrize("packer", ["gz", "xz", "bz2"])
+def test_a_damaged_archive_does_not_cost_its_neighbours(tmp_path: Path, packer: str) -> None:
+    pack(tmp_path / "a.tar", {"a.jpg": picture(1)})
+    damaged = bytearray(pack(tmp_path / f"b.tar.{packer}", {"b.jpg": picture(2)}, f"w:{packer}").read_bytes())
+    damaged[60:80] = bytes(20)
+    (tmp_path / f"b.tar.{packer}").write_bytes(damaged)
+    items, rejected = split(tmp_path)
+    assert [item.id for item in items][:1] == ["a/a"]
+    assert any("damaged" in entry.reason for entry in rejected)
+
+
 def test_every_other_member_is_accounted_for(tmp_path: Path) -> None:
     path = tmp_path / "s.tar"
     with tarfile.open(path, "w") as archive:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from engine.errors import SourceError
 from engine.records import FieldKind, Item, Payload, Rejected, Value
-from ingest.sources.files import counted, is_photograph, no_photograph, read_file, walk, why
+from ingest.sources.files import counted, is_photograph, no_photograph, parse_json, read_file, walk, why
 
 CAPTIONS = "captions.json"
 SHAPE, FABRIC, PATTERN = "shape_anno_all.txt", "fabric_ann.txt", "pattern_ann.txt"
@@ -144,7 +144,7 @@ def label_file(root: Path, name: str) -> Path | None:
 
 def _read_captions(path: Path) -> dict[str, tuple[str, ...]]:
     try:
-        raw = json.loads(path.read_text(encoding="utf-8-sig"))
+        raw = parse_json(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
         raise SourceError(
             f"{path}:{error.lineno} is no valid JSON: {error.msg}; mend it or download it again"

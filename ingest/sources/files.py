@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from engine.errors import ImageError
 from engine.records import Item, Rejected
@@ -106,8 +108,20 @@ def counted(count: int, noun: str) -> str:
 
 
 def why(error: OSError) -> str:
-    """Return the operating system's reason, in small letters."""
-    return (error.strerror or type(error).__name__).lower()
+    """Return the operating system's reason, in small letters; a library's own where it has none."""
+    return (error.strerror or " ".join(str(error).split())[:200] or type(error).__name__).lower()
+
+
+def parse_json(data: str | bytes) -> Any:  # noqa: ANN401
+    r"""Return what JSON says, half characters (``\ud83d`` alone, of a text that was cut) as question marks.
+
+    Raises:
+        ValueError, RecursionError: it is no JSON.
+    """
+    found = json.loads(data)
+    if (r"\ud" if isinstance(data, str) else rb"\ud") in data.lower():  # type: ignore[operator]
+        return json.loads(json.dumps(found, ensure_ascii=False).encode(errors="replace"))
+    return found
 
 
 def read_file(item: Item) -> bytes:

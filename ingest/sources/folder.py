@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from engine.errors import SourceError
 from engine.records import FieldKind, Item, Rejected
-from ingest.sources.files import Listing, counted, is_photograph, no_photograph, read_file, walk, why
+from ingest.sources.files import Listing, counted, is_photograph, no_photograph, parse_json, read_file, walk, why
 from ingest.sources.kinds import Sidecars, captions_of, flatten
 
 _SIDECARS = ("txt", "json")
@@ -68,7 +67,12 @@ class FolderSource:
             if entry is not None and isinstance(flaw, str):
                 yield Rejected(entry.path, "quarantined", flaw)
         raw = meta if isinstance(meta, dict) else {}
-        payload = self._sidecars.payload(raw)
+        try:
+            payload = self._sidecars.payload(raw)
+        except ValueError as error:  # written since the folder was walked for the types
+            if meta_entry:
+                yield Rejected(meta_entry.path, "quarantined", f"changed while it was read: {error}")
+            payload = {}
         captions = lines if isinstance(lines, tuple) and lines else captions_of(raw, payload.get("title"))
         for name in names:
             entry = listing.files[name]
@@ -113,7 +117,7 @@ def _captions(entry: os.DirEntry[str] | None) -> tuple[str, ...] | str | None:
 def parse_metadata(data: bytes) -> dict[str, object] | str:
     """Return one JSON object with nested keys joined, or the reason why it cannot be read."""
     try:
-        raw = json.loads(data)
+        raw = parse_json(data)
     except (ValueError, RecursionError) as error:
         return f"metadata that is no valid JSON: {error}"
     return flatten(raw) if isinstance(raw, dict) else "metadata that is no JSON object"

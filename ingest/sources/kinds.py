@@ -19,7 +19,7 @@ ABSENT = frozenset({"", "NA", "N/A", "nan", "NaN", "NAN", "null", "NULL"})
 CAPTION_NAMES = ("caption", "captions", "description", "text")
 TITLE_NAMES = ("title", "name", "product_name", "productdisplayname")
 
-_INTEGER = re.compile(r"[+-]?(0|[1-9]\d{0,17})")
+_INTEGER = re.compile(r"[+-]?(0|[1-9]\d*)")
 _FLOAT = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d+)?|\.\d+)([eE][+-]?\d{1,3})?")
 _DATETIME = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
 _YES, _NO = frozenset({"true", "yes"}), frozenset({"false", "no"})
@@ -76,8 +76,10 @@ def _fits(text: str, kind: FieldKind) -> bool:
     if kind == "bool":
         return text.lower() in _YES | _NO
     if kind == "integer":
-        return _INTEGER.fullmatch(text) is not None
+        return _INTEGER.fullmatch(text) is not None and _is_exact(text, 64)
     if kind == "float":
+        if _INTEGER.fullmatch(text) and not _is_exact(text, 54):  # other numbers would become the same
+            return False
         return _FLOAT.fullmatch(text) is not None and math.isfinite(float(text))
     if _DATETIME.fullmatch(text) is None:
         return False
@@ -86,6 +88,11 @@ def _fits(text: str, kind: FieldKind) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_exact(text: str, bits: int) -> bool:
+    """Say whether a whole number has so many bits at most, one for its sign."""
+    return len(text) <= 20 and -(1 << (bits - 1)) <= int(text) < 1 << (bits - 1)
 
 
 def clean(raw: object) -> Value | None:
@@ -186,13 +193,13 @@ def payload_names(headers: Iterable[str], taken: Iterable[str] = ()) -> dict[str
 
 
 def flatten(raw: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """Join the keys of nested objects with ``_``."""
-    flat: dict[str, object] = {}
-    for key, value in raw.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{key}_"))
-        else:
-            flat[f"{prefix}{key}"] = value
+    """Join the keys of nested objects with ``_``; one that another key has already gets one more."""
+    flat = {f"{prefix}{key}": value for key, value in raw.items() if not isinstance(value, Mapping)}
+    for outer, inner in raw.items():
+        for key, value in flatten(inner, f"{prefix}{outer}_").items() if isinstance(inner, Mapping) else ():
+            while key in flat:
+                key += "_"
+            flat[key] = value
     return flat
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +13,7 @@ from sys import intern
 from typing import Any
 
 from engine.errors import SourceError
-from ingest.sources.files import why
+from ingest.sources.files import parse_json, why
 from ingest.sources.kinds import flatten
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
@@ -84,10 +83,14 @@ def _csv_table(path: Path) -> Table:
         raise SourceError(f"{path} is empty: its first line must name the columns")
     delimiter = max(",\t;|", key=header.count)
     columns = [name.strip() for name in next(csv.reader([header], delimiter=delimiter))]
+    _check_columns(path, columns)
+    return Table(path, columns, delimiter, is_kaggle(columns), small)
+
+
+def _check_columns(path: Path, columns: list[str]) -> None:
     if len(set(columns)) < len(columns):
         twice = sorted({name for name in columns if columns.count(name) > 1})
         raise SourceError(f"{path} names a column twice: {', '.join(map(repr, twice))}; rename one of them")
-    return Table(path, columns, delimiter, is_kaggle(columns), small)
 
 
 def is_kaggle(columns: list[str]) -> bool:
@@ -183,7 +186,7 @@ def _json_objects(path: Path) -> Iterator[tuple[int, dict[str, object] | str]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = parse_json(line)
             except (ValueError, RecursionError) as error:
                 yield number, f"no valid JSON: {error}"
                 continue
@@ -207,6 +210,7 @@ def _parquet_columns(path: Path) -> list[str]:
 
     with _parquet_file(path) as file:
         add(file.schema_arrow, "")
+    _check_columns(path, columns)
     return columns
 
 
@@ -214,21 +218,51 @@ def _parquet_rows(table: Table) -> Iterator[Row]:
     number = 0
     with _parquet_file(table.path) as file:
         for batch in file.iter_batches(batch_size=4096):
-            for row in _to_microseconds(batch).to_pylist():
+            names = batch.schema.names
+            columns = [_values(column, name, table.path) for name, column in zip(names, batch, strict=True)]
+            for cells in zip(*columns, strict=True):
                 number += 1
-                flat = flatten(row)
+                flat = flatten(dict(zip(names, cells, strict=True)))
                 yield number, [flat.get(name) for name in table.columns]
 
 
-def _to_microseconds(batch: Any) -> Any:  # noqa: ANN401 - pyarrow may be missing
-    """Return a batch whose times are as fine as Python's: nanoseconds would need pandas."""
+def _values(column: Any, name: str, path: Path) -> list[object]:  # noqa: ANN401 - pyarrow may be missing
+    """Return a column's values; times that Python does not know, as those of the year 10,000, as texts."""
     import pyarrow
 
-    for index, field in enumerate(batch.schema):
-        if pyarrow.types.is_timestamp(field.type) and field.type.unit == "ns":
-            coarser = batch.column(index).cast(pyarrow.timestamp("us", field.type.tz), safe=False)
-            batch = batch.set_column(index, field.name, coarser)
-    return batch
+    try:
+        values: list[object] = column.cast(_readable(column.type), safe=False).to_pylist()
+    except OverflowError:
+        try:
+            values = column.cast(pyarrow.string()).to_pylist()
+        except pyarrow.ArrowException:
+            raise SourceError(f"column {name!r} of {path} has times beyond the year 9999: make them texts") from None
+    except (pyarrow.ArrowInvalid, UnicodeDecodeError):
+        raise SourceError(
+            f"column {name!r} of {path} holds bytes that are no text: leave it out; "
+            "photographs must be unpacked into files first"
+        ) from None
+    return values
+
+
+def _readable(kind: Any) -> Any:  # noqa: ANN401
+    """Return the nearest type that Python can read: bytes as text, and microseconds, as finer times need pandas."""
+    import pyarrow
+    from pyarrow import types
+
+    if types.is_timestamp(kind) and kind.unit == "ns":
+        return pyarrow.timestamp("us", kind.tz)
+    if types.is_time64(kind):
+        return pyarrow.time64("us")
+    if types.is_duration(kind) and kind.unit == "ns":
+        return pyarrow.duration("us")
+    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
+        return pyarrow.string()
+    if types.is_list(kind) or types.is_large_list(kind):
+        return pyarrow.list_(_readable(kind.value_type))
+    if types.is_struct(kind):
+        return pyarrow.struct([field.with_type(_readable(field.type)) for field in kind])
+    return kind
 
 
 @contextmanager

@@ -194,7 +194,7 @@ class TarSource:
             while True:
                 try:
                     chunk = source.read1(_CHUNK)  # read() would lose what stands before the damage
-                except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+                except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:  # bz2 has no error of its own
                     return plain, f"damaged or truncated compression: {error}"
                 if not chunk:
                     return plain, None
