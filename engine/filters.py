@@ -273,4 +273,4 @@ def _kind(prefix: str, key: object, fields: Mapping[str, FieldKind]) -> FieldKin
 
     close = difflib.get_close_matches(name, fields, n=1)
     hint = f"did you mean {close[0]!r}? It" if close else "it"
-    raise FilterError(f"the collection has no field {name!r}; {hint} has: {', '.join(sorted(fields))}")
+    raise FilterError(f"the collection has no field {name!r}; {hint} has: {', '.join(sorted(fields)) or 'none'}")

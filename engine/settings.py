@@ -91,7 +91,7 @@ def state_folder(environment: Mapping[str, str] | None = None) -> Path:
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        entries = tomllib.loads(path.read_text(encoding="utf-8"))
+        entries = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

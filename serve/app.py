@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import Depends, FastAPI, File, Form, Header, Query, UploadFile
+from fastapi import Depends, FastAPI, Form, Header, Query
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
@@ -40,12 +40,14 @@ from serve.messages import (
     FoundItem,
     Id,
     InferenceRequest,
+    LeastScore,
     Limit,
     Problem,
     RecommendRequest,
     SearchAnswer,
     SearchRequest,
     Text,
+    UploadedSearch,
     checked_filter,
     cursor_of,
     found,
@@ -154,6 +156,7 @@ def _search_routes(
         limit: Limit = 24,
         cursor: Cursor | None = None,
         group_by: Id | None = None,
+        min_score: LeastScore | None = None,
         exact: bool = False,
         rerank: Reranker | None = None,
         explain: bool = False,
@@ -167,6 +170,7 @@ def _search_routes(
             limit=limit,
             cursor=cursor,
             group_by=group_by,
+            min_score=min_score,
             exact=exact,
             rerank=rerank,
         )
@@ -175,15 +179,11 @@ def _search_routes(
 
     @app.post("/v1/search/image", response_model=SearchAnswer, tags=["search"])
     def search_by_upload(
-        file: Annotated[UploadFile, File(description="A photograph.")],
-        q: Annotated[Text, Form()] = "",
-        where: Annotated[list[Text] | None, Form()] = None,
-        limit: Annotated[Limit, Form()] = 24,
-        cursor: Annotated[Cursor | None, Form()] = None,
+        asked: Annotated[UploadedSearch, Form(media_type="multipart/form-data")],
     ) -> JSONResponse:
         """Search by a photograph that is sent as a form, with words beside it if wanted."""
-        page = replace(SearchRequest(limit=limit, cursor=cursor).page(), filter=parse_where(where or []))
-        return answer(Wanted(q, images=[decode(file.file.read())]), page)
+        page = replace(SearchRequest(limit=asked.limit, cursor=asked.cursor).page(), filter=parse_where(asked.where))
+        return answer(Wanted(asked.q, images=[decode(asked.file.file.read())]), page)
 
     @app.post("/v1/recommend", response_model=SearchAnswer, tags=["search"])
     def recommend(asked: RecommendRequest) -> JSONResponse:

@@ -7,6 +7,7 @@ import binascii
 import json
 from typing import Annotated, Any, Literal
 
+from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine.errors import UsageError
@@ -23,6 +24,7 @@ Text = Annotated[str, Field(max_length=MAX_TEXT)]
 Id = Annotated[str, Field(min_length=1, max_length=1024)]
 Number = Annotated[float, Field(allow_inf_nan=False, ge=-100, le=100)]
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
+LeastScore = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 Cursor = Annotated[str, Field(max_length=64)]
 
 
@@ -70,7 +72,7 @@ class SearchRequest(Asked):
     limit: Limit = 24
     cursor: Annotated[Cursor | None, Field(description="`next` of the page before.")] = None
     group_by: Annotated[Id | None, Field(description="One hit per value of this field.")] = None
-    min_score: Annotated[float | None, Field(ge=-1, le=1, allow_inf_nan=False)] = None
+    min_score: LeastScore | None = None
     exact: Annotated[bool, Field(description="Compare with every photograph.")] = False
     rerank: Reranker | None = None
     explain: Annotated[bool, Field(description="Say what was done, and how long it took.")] = False
@@ -88,6 +90,16 @@ class SearchRequest(Asked):
         wanted = checked_filter(self.filter)
         offset = offset_of(self.cursor)
         return Page(wanted, self.limit + 1, offset, self.min_score, self.exact, self.group_by, self.rerank)
+
+
+class UploadedSearch(Asked):
+    """A query as a form: a photograph, and words beside it."""
+
+    file: Annotated[UploadFile, Field(description="A photograph.")]
+    q: Text = ""
+    where: Annotated[list[Text], Field(max_length=32)] = []
+    limit: Limit = 24
+    cursor: Cursor | None = None
 
 
 class RecommendRequest(Asked):

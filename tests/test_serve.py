@@ -54,6 +54,9 @@ def test_an_address_and_a_body_find_the_same(client: TestClient) -> None:
     by_body = client.post("/v1/search", json={"text": "denim skirt", "filter": wanted, "limit": 5})
     assert ids(by_address) == ids(by_body)
     assert len(ids(by_address)) == 5
+    scores = [hit["score"] for hit in by_body.json()["hits"]]
+    least = {"q": "denim skirt", "where": "gender=women", "min_score": scores[2]}
+    assert len(ids(client.get("/v1/search", params=least))) <= 3
 
 
 def test_pages_follow_each_other_without_a_gap_or_a_duplicate(client: TestClient) -> None:

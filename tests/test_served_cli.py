@@ -103,7 +103,7 @@ def test_a_url_in_the_environment_needs_neither_store_nor_checkpoint(ingested: P
         assert f"through: {url}" in run("status", cwd=tmp_path, **there).stdout
         stranger = run("query", "a red dress", cwd=tmp_path, ENGINE_URL=url)
         assert stranger.returncode == 6
-        assert "does not accept the API key" in stranger.stderr
+        assert "asks for an API key (401): set ENGINE_SERVER_KEY" in stranger.stderr
         named = run("facets", "--collection", "scratch", cwd=tmp_path, **there)
         assert named.returncode == 2
         assert "leave out --collection" in named.stderr

@@ -25,6 +25,7 @@ from engine.cli.options import (
     all_records,
     open_named_store,
     open_with_encoder,
+    place_of,
     reranker_of,
     settings_of,
 )
@@ -212,7 +213,7 @@ def _examine_truth(file: Path, settings: Settings, reranker: Reranker, out: Path
         about = {
             "checkpoint": f"{opened.encoder.checkpoint.name} ({opened.encoder.checkpoint.fingerprint[:12]})",
             "ground truth": str(file),
-            "collection": f"{settings.store} / {settings.collection}",
+            "collection": place_of(settings),
             "command": "engine " + " ".join(sys.argv[1:]),
             **compared,
         }

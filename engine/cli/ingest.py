@@ -29,6 +29,7 @@ from engine.cli.options import (
     filter_of,
     ledger_path,
     open_named_store,
+    place_of,
     settings_of,
 )
 from engine.errors import UsageError
@@ -284,6 +285,6 @@ def _print_summary(
             print(f"  {count} {note}")
     worked = summary.indexed + summary.duplicate
     rate = f"{worked / max(seconds, 1e-9):.0f} photographs/s, " if worked else ""
-    print(f"{seconds:.1f} s, {rate}into {settings.store} / {settings.collection}")
+    print(f"{seconds:.1f} s, {rate}into {place_of(settings)}")
     if summary.stopped:
         print("stopped: run the same command again to go on")

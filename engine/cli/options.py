@@ -141,6 +141,11 @@ def all_records(store: Store, wanted: FilterJSON | None = None, *, vectors: bool
             return
 
 
+def place_of(settings: Settings) -> str:
+    """Return where a collection is, in words."""
+    return settings.url or f"{settings.store} / {settings.collection}"
+
+
 def ledger_path(settings: Settings) -> Path:
     """Return where the ledger of a collection lies: beside an embedded one, in the state folder for a server's."""
     if not settings.url and "://" not in settings.store:

@@ -9,6 +9,7 @@ from engine.errors import UsageError
 from engine.store.protocol import Store
 
 SERVER_URL = re.compile(r"https?://", re.IGNORECASE)
+_OTHER_URL = re.compile(r"[a-z][a-z0-9+.-]*:/", re.IGNORECASE)
 _HOST_AND_PORT = re.compile(r"[\w.-]+:\d+/?")
 
 
@@ -26,7 +27,7 @@ def open_store(
     The client of the server is imported only for a URL: it takes a second.
 
     Raises:
-        UsageError: a name that no collection can have, or a server without http:// or https://.
+        UsageError: a name that no collection can have, a server without http:// or https://, or a file.
     """
     if SERVER_URL.match(location):
         from engine.store.server import ServerStore
@@ -34,6 +35,10 @@ def open_store(
         return ServerStore(location, collection, api_key=api_key, prefer_grpc=prefer_grpc, timeout_s=timeout_s)
     if _HOST_AND_PORT.fullmatch(location) and not Path(location).exists():
         raise UsageError(f"{location} could be a server or a folder: write http://{location} or ./{location}")
+    if _OTHER_URL.match(location):
+        raise UsageError(f"{location} is no address of a Qdrant server: give http://HOST:PORT, or a folder")
+    if not location or Path(location).is_file():
+        raise UsageError(f"{location or 'a store without a name'} is no folder: name one that is, or that can be made")
     from engine.store.edge import EdgeStore
 
     return EdgeStore(Path(location), collection, wait_s=wait_s)

@@ -44,7 +44,12 @@ class RemoteStore:
     ) -> None:
         self.location = url.rstrip("/")
         self._caller = Caller(
-            self.location, retry_for_s=retry_for_s, secret=key, name="engine serve", otherwise="unset ENGINE_URL"
+            self.location,
+            retry_for_s=retry_for_s,
+            secret=key,
+            name="engine serve",
+            otherwise="unset ENGINE_URL",
+            variable="ENGINE_SERVER_KEY",
         )
         self._mine = client is None
         try:

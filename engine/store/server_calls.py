@@ -15,6 +15,7 @@ from engine.errors import EngineError, StoreError, StoreFull, StoreMissing, Stor
 
 Answer = TypeVar("Answer")
 
+stamina.instrumentation.set_on_retry_hooks([])  # it would write a line that says nothing to a user
 RETRY_FOR_S = 60.0
 TRANSIENT = (429, 502, 503, 504)
 _TRANSIENT_GRPC = {"UNAVAILABLE": 503, "DEADLINE_EXCEEDED": 504, "RESOURCE_EXHAUSTED": 429}
@@ -25,8 +26,8 @@ _FULL = ("no space left", "not enough space", "insufficient storage", "disk full
 class Caller:
     """Makes the calls of one store; every one must be safe to repeat.
 
-    ``where`` and ``name`` name the server in messages, ``otherwise`` is how to do without it. A server that never
-    answered is not waited for.
+    ``where`` and ``name`` name the server in messages, ``otherwise`` is how to do without it, ``variable`` what gives
+    the key. A server that never answered is not waited for.
     """
 
     def __init__(
@@ -36,10 +37,11 @@ class Caller:
         retry_for_s: float = RETRY_FOR_S,
         secret: str | None = None,
         name: str = "Qdrant",
-        otherwise: str = "leave out --store",
+        otherwise: str = "name another store",
+        variable: str = "QDRANT_API_KEY",
     ) -> None:
         self._server = f"{name} at {where}"
-        self._otherwise = otherwise
+        self._otherwise, self._variable = otherwise, variable
         self._retry_for_s = retry_for_s
         self._secret = secret
         self._met = False
@@ -86,7 +88,8 @@ class Caller:
         if status == 507 or any(words in text.lower() for words in _FULL):
             return StoreFull(f"the disk of {self._server} is full: {text}")
         if status in (401, 403):
-            return StoreError(f"{self._server} does not accept the API key ({status})")
+            given = "does not accept the API key" if self._secret else "asks for an API key"
+            return StoreError(f"{self._server} {given} ({status}): set {self._variable}")
         if status == 404 or (status is None and "not found" in text.lower()):
             return StoreMissing(f"{self._server}: {text}")
         if status is not None:

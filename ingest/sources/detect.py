@@ -30,7 +30,10 @@ def open_source(path: Path, kind: str = "auto", *, columns: Columns | None = Non
     if kind not in KINDS:
         raise UsageError(f"unknown kind of source {kind!r}: choose one of {', '.join(KINDS)}")
     _check(path)
-    kind = detect(path, named=columns is not None and columns != Columns()) if kind == "auto" else kind
+    named = columns is not None and columns != Columns()
+    kind = detect(path, named=named) if kind == "auto" else kind
+    if named and kind != "table":
+        raise UsageError(f"{path} is no table but of the kind {kind!r}, which has no columns: leave them out")
     if kind != "tar" and kind != "table" and path.is_file():
         raise SourceError(f"{path} is one file, and {kind!r} needs a folder: name the folder")
     if kind == "table":

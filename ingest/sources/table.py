@@ -182,9 +182,7 @@ class TableSource:
         captions = tuple(n for n, name in enumerate(names) if name.lower() in CAPTION_NAMES and n != title)
         captions = captions if caption is None else (caption,)
 
-        guesses = {
-            n: Guess() for n in range(len(names)) if n not in (image, key) and (n not in captions or n == title)
-        }
+        guesses = {n: Guess() for n in range(len(names)) if n == title or n not in (image, key, *captions)}
         rows, stream = 0, iter(self._rows())
         while block := list(islice(stream, _BLOCK_ROWS)):
             rows += len(block)

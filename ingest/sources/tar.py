@@ -232,6 +232,8 @@ def _sort_in(info: tarfile.TarInfo, members: dict[str, _Member], shard: _Shard) 
         shard.rejected.append(Rejected(uri, "excluded", "a link or another special member, no regular file"))
     elif _printable(name) != name:
         shard.rejected.append(Rejected(uri, "quarantined", "its name is no valid UTF-8: rename it"))
+    elif ".." in name.split("/"):
+        shard.rejected.append(Rejected(uri, "excluded", "its path leaves the archive"))
     elif any(part.startswith(".") for part in name.split("/")):
         shard.rejected.append(Rejected(uri, "excluded", "hidden"))
     else:
