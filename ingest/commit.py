@@ -19,6 +19,7 @@ from engine.store.protocol import Store
 from engine.store.schema import check_payload
 from ingest.ledger import Entry, Ledger, State, facts_of
 from ingest.perceptual import LookIndex
+from ingest.sources.kinds import as_text
 from ingest.sources.source import Source, archive_and_member
 from ingest.summary import Problem, Summary
 
@@ -32,6 +33,7 @@ class Run:
 
     ``seen``: ids of the source's items. ``pending``: those among them that must be read. ``owners``: by SHA-256, the
     item that others with the same bytes are duplicates of; those that are yet to be committed are not among them.
+    ``in_words``: fields of words in the collection, of which this source says numbers or whether they are so.
     ``lenders``: by SHA-256, an item whose vector the store has, or will have by the time that it is asked for.
     """
 
@@ -52,7 +54,15 @@ class Run:
     unread: list[str] = field(default_factory=list)
     conflicts: int = 0
     moved_from: set[str] = field(default_factory=set)
+    in_words: set[str] = field(init=False)
     counts: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        """Compare what the source says of each field with what the collection has."""
+        words = ("keyword", "text")
+        self.in_words = {
+            name for name, kind in self.source.fields().items() if kind not in words and self.fields.get(name) in words
+        }
 
     def summary(self) -> Summary:
         """Return the counts so far."""
@@ -230,6 +240,7 @@ def _payload(run: Run, fetched: Fetched, seen: Embedded) -> Payload:
     item = fetched.item
     payload: Payload = {
         **item.payload,
+        **{name: as_text(item.payload[name]) for name in run.in_words & item.payload.keys()},
         "item_id": item.id,
         "uri": item.uri,
         "source": run.source.kind,

@@ -86,6 +86,10 @@ class Double:
                 c.get_collection(name)
                 self.indexes.setdefault(self.resolved(name), {})[r.field_name] = r.field_schema
                 return done()
+            case "DELETE", _ if operation.startswith("index/"):
+                c.get_collection(name)
+                del self.indexes[self.resolved(name)][operation.removeprefix("index/")]
+                return done()
             case "PUT", "points":
                 return c.upsert(name, r.points)
             case "POST", "points":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import shutil
 import tarfile
@@ -193,6 +194,19 @@ def test_changed_metadata_changes_the_payload_and_keeps_the_vector(shop: Shop) -
     payloads = shop.payloads()
     assert payloads["photo-01"]["price"] == 99 and "brand" not in payloads["photo-01"]
     assert payloads["photo-02"]["captions"] == ["a red dress"] and payloads["photo-00"]["brand"] == "Alma"
+
+
+def test_a_later_source_may_say_in_other_kinds_what_the_collection_has(shop: Shop) -> None:
+    for name, size, price in (("a", "S", 5), ("b", 38, 9.5)):
+        paint(shop.photos / name / f"{name}.png", ord(name))
+        (shop.photos / name / f"{name}.json").write_text(json.dumps({"size": size, "price": price}))
+        assert shop.ingest(shop.photos / name) == Summary(found=1, indexed=1)
+    said = {name: (payload["size"], payload["price"]) for name, payload in shop.payloads().items()}
+    assert said == {"a": ("S", 5), "b": ("38", 9.5)}
+    with EdgeStore(shop.store_folder, "fashion") as store:
+        assert (store.spec().fields["size"], store.spec().fields["price"]) == ("keyword", "float")
+        assert [store.count({"must": [{"key": "price", "range": {"gt": n}}]}) for n in (4, 9)] == [2, 1]
+    assert shop.ingest(shop.photos / "b") == Summary(found=1, unchanged=1)
 
 
 def test_metadata_that_the_store_refuses_quarantines_one_item_and_not_the_run(shop: Shop) -> None:

@@ -539,15 +539,18 @@ def test_a_missing_collection_says_so_and_what_there_is(opener: Opener) -> None:
                 call()
 
 
-def test_fields_can_be_added_later_but_never_change_their_kind(opener: Opener, store: Store) -> None:
+def test_fields_can_be_added_later_and_integers_become_floats_but_no_kind_is_lost(
+    opener: Opener, store: Store
+) -> None:
     store.add_fields({"brand": "keyword", "colour": "keyword"})
     store.upsert([Point(point_id("b"), unit(1), {"item_id": "b", "brand": "Acme"})])
     assert found(store, parse_where(["brand=Acme"])) == {"b"}
     assert store.facet("brand") == [("Acme", 1)]
     assert store.spec().fields["brand"] == "keyword"
-    for kind in ("text", "integer"):
-        with pytest.raises(StoreError, match=f"'colour' is keyword and cannot become {kind}"):
-            store.add_fields({"colour": kind})  # type: ignore[dict-item]
+    store.add_fields({"colour": "text", "brand": "integer"})
+    assert (store.spec().fields["colour"], store.spec().fields["brand"]) == ("keyword", "keyword"), "said in words"
+    with pytest.raises(StoreError, match=r"'hat' is bool and cannot become keyword: .* another collection"):
+        store.add_fields({"hat": "keyword"})
     with pytest.raises(StoreError, match="'width' is integer and cannot become float"):
         store.add_fields({"width": "float"})
     with pytest.raises(StoreError, match="snake_case"):
@@ -557,6 +560,12 @@ def test_fields_can_be_added_later_but_never_change_their_kind(opener: Opener, s
     assert store.spec().fields["weight"] == "float", "whole numbers are numbers"
     store.upsert([Point(point_id("w"), unit(1), {"item_id": "w", "weight": 3})])
     assert found(store, parse_where(["weight>2.5"])) == {"w"}
+    store.add_fields({"worn": "integer"})
+    store.upsert([Point(point_id("w"), unit(1), {"item_id": "w", "worn": 3})])
+    store.add_fields({"worn": "float"})
+    store.upsert([Point(point_id("v"), unit(1), {"item_id": "v", "worn": 2.5})])
+    assert found(store, parse_where(["worn>2.4"])) == {"v", "w"}
+    assert found(store, parse_where(["worn=3"])) == {"w"}
     store.close()
     with opener() as again:
         assert again.spec().fields["brand"] == "keyword"

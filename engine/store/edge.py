@@ -82,12 +82,15 @@ class EdgeStore:
 
     def add_fields(self, fields: Mapping[str, FieldKind]) -> None:
         """Index further payload fields; those that exist with the same kind are left alone."""
-        new = check_fields(fields, self.spec().fields)
+        before = self.spec().fields
+        new = check_fields(fields, before)
         if new:
             with self._owner.writing(0) as shard:
                 for name, kind in new.items():
+                    if name in before:
+                        shard.update(qe.UpdateOperation.delete_field_index(name))
                     shard.update(qe.UpdateOperation.create_field_index(name, field_index(kind)))
-                self._owner.set_spec(replace(self.spec(), fields={**self.spec().fields, **new}))
+                self._owner.set_spec(replace(self.spec(), fields={**before, **new}))
 
     # --- writing
 

@@ -72,7 +72,10 @@ class Store(Protocol):
         """Return what the collection was made with; fields that were added later included."""
 
     def add_fields(self, fields: Mapping[str, FieldKind]) -> None:
-        """Index further payload fields; those that exist with the same kind are left alone."""
+        """Index further payload fields; those that exist with the same kind are left alone.
+
+        A field of integers becomes one of floats where a source has these; what is stored stays as it is.
+        """
 
     def upsert(self, points: Sequence[Point]) -> None:
         """Write points, all or none: checked for dimension, finite unit vectors and payload types beforehand."""

@@ -106,20 +106,30 @@ def with_core_fields(spec: CollectionSpec) -> CollectionSpec:
 
 
 def check_fields(new: Mapping[str, FieldKind], existing: Mapping[str, FieldKind]) -> dict[str, FieldKind]:
-    """Return those of the new fields that do not exist yet.
+    """Return those of the new fields that do not exist yet, and integers that must become floats.
+
+    A field of words takes what a source says of any kind, once it is said in words (`ingest.commit`).
 
     Raises:
-        StoreError: a name that is not snake_case, an unknown kind, or another kind than the field has already.
+        StoreError: a name that is not snake_case, an unknown kind, or one that the field cannot take or become.
     """
     for name, kind in new.items():
         if not _FIELD_NAME.fullmatch(name):
             raise StoreError(f"the field name {name!r} is not in snake_case")
         if kind not in _KINDS:
             raise StoreError(f"the field {name!r} cannot be {kind!r}; the kinds are {', '.join(_KINDS)}")
-        known = existing.get(name) or RESERVED_FIELDS.get(name)
-        if known and known != kind and (known, kind) != ("float", "integer"):  # whole numbers are numbers
-            raise StoreError(f"the field {name!r} is {known} and cannot become {kind}: rename it in the source")
-    return {name: kind for name, kind in new.items() if name not in existing}
+        known, ours = existing.get(name) or RESERVED_FIELDS.get(name), name in RESERVED_FIELDS
+        takes = known in (None, "keyword", "text") or {known, kind} == {"float", "integer"}
+        if known != kind and (ours or not takes):
+            raise StoreError(
+                f"the field {name!r} is {known} and cannot become {kind}: "
+                "rename it in the source, or choose another collection"
+            )
+    return {
+        name: kind
+        for name, kind in new.items()
+        if name not in existing or (existing[name], kind) == ("integer", "float")
+    }
 
 
 def checked_id(id: str) -> str:

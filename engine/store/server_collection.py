@@ -123,6 +123,8 @@ class ServerCollection:
         new = check_fields(fields, spec.fields)
         if new:
             real = self._real()
+            for name in {} if self.local else new.keys() & spec.fields:
+                self.call(partial(self.client.delete_payload_index, real, name, wait=True, timeout=self.timeout_s))
             self._index(real, new)
             spec = replace(spec, fields={**spec.fields, **new})
             self.call(lambda: self.client.update_collection(real, metadata=metadata(spec), timeout=self.timeout_s))
