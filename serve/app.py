@@ -42,7 +42,6 @@ from serve.messages import (
     InferenceRequest,
     LeastScore,
     Limit,
-    Problem,
     RecommendRequest,
     SearchAnswer,
     SearchRequest,
@@ -53,22 +52,11 @@ from serve.messages import (
     found,
 )
 from serve.pictures import WIDTHS, Picture, original, small
-from serve.problems import handle_problems, only_known
+from serve.problems import PROBLEMS, handle_problems, only_known
 from serve.stages import Stages
 from serve.store import store_routes
 
 PAGE = Path(__file__).parent / "page"
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": description, "content": {"application/problem+json": {}}}
-    for status, description in (
-        (400, "What was asked for cannot be meant"),
-        (404, "There is no such thing"),
-        (413, "The body is too large"),
-        (422, "A value of the wrong form"),
-        (429, "Too many requests at once: try again after Retry-After seconds"),
-        (503, "The store or the model cannot answer now"),
-    )
-}
 Where = Annotated[list[Text] | None, Query(max_length=32, description="Filters such as colour=red or price<50.")]
 
 
