@@ -45,6 +45,7 @@ from train.loss import Alike, Others, contrastive_loss, sigmoid_loss
 from train.memory import Memory
 from train.mix import best_mixture
 from train.model import build_model
+from train.origins import Origins
 from train.pairs import describe
 from train.recipe import RECIPES, DataRecipe, ModelRecipe, OptimizerRecipe, Recipe, inherit, load_recipe
 from train.reranker import Chosen
@@ -731,13 +732,37 @@ def test_equal_captions_and_photographs_of_one_product_are_right_answers_of_each
         Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
         (tmp_path / f"{name}.txt").write_text(caption)
         (tmp_path / f"{name}.json").write_text(json.dumps({"product_id": product}))
-    source = open_source(tmp_path)
-    items = [item for item in source.items() if isinstance(item, Item)]
-    pairs = describe(items, np.zeros((4, 8, 8, 3), dtype=np.uint8), lambda item: source.fields())
+    origins = Origins([open_source(tmp_path)])
+    pairs = describe(origins.items, np.zeros((4, 8, 8, 3), dtype=np.uint8), origins)
     assert [rows.tolist() for rows in relevant_of(pairs)] == [[0, 1, 2], [0, 1], [0, 2], [3]]
     every = torch.arange(4)
     same = Alike((pairs.keys, pairs.products))(every, every)
     assert same.tolist() == [[bool(row in rows) for row in range(4)] for rows in relevant_of(pairs)]
+
+
+def shop(folder: Path, *products: str) -> Source:
+    """Return a folder with a photograph of each of ``products``, as a source."""
+    folder.mkdir()
+    for number, product in enumerate(products):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text(f"{folder.name} {number}")
+        (folder / f"{number}.json").write_text(json.dumps({"product_id": product}))
+    return open_source(folder)
+
+
+def test_products_of_two_sources_are_never_the_same_whatever_their_numbers(tmp_path: Path) -> None:
+    origins = Origins([shop(tmp_path / "one", "7", "7"), shop(tmp_path / "two", "7", "8")])
+    pairs = describe(origins.items, np.zeros((4, 8, 8, 3), dtype=np.uint8), origins)
+    assert [rows.tolist() for rows in relevant_of(pairs)] == [[0, 1], [0, 1], [2], [3]]
+
+
+def test_a_photograph_that_two_sources_give_is_refused_with_both_of_them(tmp_path: Path) -> None:
+    shop(tmp_path / "photos", "7")
+    for name in ("shoes", "dresses"):
+        (tmp_path / f"{name}.csv").write_text(f"id,image,title\n1,photos/0.png,{name}\n")
+    tables = [open_source(tmp_path / f"{name}.csv") for name in ("shoes", "dresses")]
+    with pytest.raises(SourceError, match=r"0\.png is given by both .*shoes\.csv and .*dresses\.csv: leave out one"):
+        train(TINY, tables, tmp_path / "run", threads=1)
 
 
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:

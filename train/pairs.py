@@ -22,6 +22,7 @@ from engine.records import FieldKind, Item
 from eval.split import PARTS, split
 from ingest.decode import decode
 from ingest.sources.source import Source
+from train.origins import Origins
 from train.recipe import DataRecipe
 
 CHUNK = 1024
@@ -104,66 +105,40 @@ class Pairs:
         return " ".join(dict.fromkeys(self.words[value] for value in values)) or "fashion"
 
 
-def gather_items(
-    sources: Sequence[Source],
-) -> tuple[list[Item], dict[str, Source], Callable[[Item], dict[str, FieldKind]]]:
-    """Return all items of ``sources``, the source of each by uri, and what gives the fields of an item's source."""
-    owner: dict[str, Source] = {}
-    items: list[Item] = []
-    for source in sources:
-        found = [item for item in source.items() if isinstance(item, Item)]
-        owner |= {item.uri: source for item in found}
-        items += found
-    fields = {id(source): source.fields() for source in sources}
-    return items, owner, lambda item: fields[id(owner[item.uri])]
-
-
 def gather_pairs(
     sources: Sequence[Source], data: DataRecipe, preprocessing: Preprocessing, cache: Path
 ) -> tuple[Pairs, Pairs]:
-    """Return the training part and the validation part of ``sources``, decoded into ``cache``."""
-    items, owner, fields = gather_items(sources)
+    """Return the training part and the validation part of ``sources``, decoded into ``cache``.
+
+    Raises:
+        SourceError: as `build_pairs`, or two of the sources give the same photograph.
+    """
+    origins = Origins(sources)
     learning, validation = (
-        build_pairs(
-            list(split(items, part, data.split_seed, data.train_share)),
-            lambda item: owner[item.uri].read(item),
-            fields,
-            preprocessing,
-            cache,
-        )
+        build_pairs(list(split(origins.items, part, data.split_seed, data.train_share)), origins, preprocessing, cache)
         for part in PARTS[:2]
     )
     return learning, validation
 
 
-def build_pairs(
-    items: Sequence[Item],
-    read: Callable[[Item], bytes],
-    fields: Callable[[Item], dict[str, FieldKind]],
-    preprocessing: Preprocessing,
-    cache: Path,
-) -> Pairs:
-    """Decode every item once into a memory map under ``cache``, and gather its texts.
-
-    ``read`` gives the bytes of an item, ``fields`` the payload fields of the source that it comes from.
+def build_pairs(items: Sequence[Item], origins: Origins, preprocessing: Preprocessing, cache: Path) -> Pairs:
+    """Decode every item of some ``origins`` once into a memory map under ``cache``, and gather its texts.
 
     Raises:
         SourceError: not one photograph could be decoded, or there is no room for them.
     """
-    usable, pixels = _cached_pixels(items, read, preprocessing, cache)
-    return describe(usable, pixels, fields)
+    usable, pixels = _cached_pixels(items, origins.read, preprocessing, cache)
+    return describe(usable, pixels, origins)
 
 
-def describe(
-    items: Sequence[Item], pixels: npt.NDArray[np.uint8], fields: Callable[[Item], dict[str, FieldKind]]
-) -> Pairs:
-    """Gather what describes ``items``, whose photographs are ``pixels``."""
-    own = [frozenset(_attribute_fields(fields(item))) for item in items]
+def describe(items: Sequence[Item], pixels: npt.NDArray[np.uint8], origins: Origins) -> Pairs:
+    """Gather what describes ``items`` of some ``origins``, whose photographs are ``pixels``."""
+    own = [frozenset(_attribute_fields(origins.fields(item))) for item in items]
     attributes, words = _attributes(items, sorted(frozenset().union(*own)))
     numbers = {names: number for number, names in enumerate(dict.fromkeys(own))}
     domains = np.array([numbers[names] for names in own], dtype=np.int64)
     keys = [_key(item, has) for item, has in zip(items, attributes, strict=True)]
-    products = [str(item.payload.get("product_id") or f"\0{row}") for row, item in enumerate(items)]
+    products = [origins.product(item) or f"\0{row}" for row, item in enumerate(items)]
     return Pairs(items, pixels, attributes, words, keys, products, domains)
 
 

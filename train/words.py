@@ -29,7 +29,8 @@ from ingest.sources.source import Source
 from train.card import write_card
 from train.cores import Cores
 from train.export import export_checkpoint
-from train.pairs import describe, gather_items
+from train.origins import Origins
+from train.pairs import describe
 from train.recipe import OptimizerRecipe
 from train.schedule import descend, parameter_groups, set_learning_rates
 from train.synonyms import Synonyms
@@ -81,7 +82,7 @@ def teach_words(
     learning takes as many cores as are idle.
 
     Raises:
-        SourceError: the sources say nothing.
+        SourceError: the sources say nothing, or two of them give the same photograph.
         UsageError: ``base`` re-ranks, and its words would no longer fit its heads; or ``out`` is in use.
     """
     if base.token_heads:
@@ -121,9 +122,9 @@ def known_texts(sources: Sequence[Source], base: Checkpoint, rng: random.Random)
     Captions of several sentences come whole and in parts.
     """
     share, seed = split_of(base)
-    everything, _, fields = gather_items(sources)
-    items = list(split(everything, "train", seed, share))
-    pairs = describe(items, np.zeros((len(items), 0, 0, 3), dtype=np.uint8), fields)
+    origins = Origins(sources)
+    items = list(split(origins.items, "train", seed, share))
+    pairs = describe(items, np.zeros((len(items), 0, 0, 3), dtype=np.uint8), origins)
     texts = pairs.first_captions() + [pairs.title(row, rng, 0.0) for row in range(len(pairs))]
     texts += [pairs.attribute_text(pairs.some_attributes(row, rng)) for row in range(len(pairs))]
     texts = list(dict.fromkeys(texts))
