@@ -46,12 +46,13 @@ from train.memory import Memory
 from train.mix import best_mixture
 from train.model import build_model
 from train.origins import Origins
-from train.pairs import describe
+from train.pairs import build_pairs, describe
 from train.recipe import RECIPES, DataRecipe, ModelRecipe, OptimizerRecipe, Recipe, inherit, load_recipe
 from train.reranker import Chosen
 from train.run import Progress, Run, relevant_of
 from train.schedule import learning_rate, parameter_groups
 from train.tokenizer import train_tokenizer
+from train.towers import preprocessing_of
 from train.trainer import train
 
 TINY = Recipe(
@@ -724,6 +725,34 @@ def test_photographs_that_do_not_fit_on_the_disk_are_not_begun_with(
     monkeypatch.setattr("train.pairs.shutil.disk_usage", lambda folder: SimpleNamespace(free=5000))
     with pytest.raises(SourceError, match=r"the decoded photographs need .* GB, and .* has 0\.0: make room"):
         train(TINY, [drawings], tmp_path / "run")
+
+
+def test_a_part_of_the_split_without_a_photograph_is_named_and_not_taken_for_broken_photographs(
+    drawings: Source, tmp_path: Path
+) -> None:
+    single = shop(tmp_path / "single", "7")
+    with pytest.raises(
+        SourceError, match=r"none of 1 photographs falls into the \w+ part of the split, .* more --data"
+    ):
+        train(TINY, [single], tmp_path / "run")
+    nothing = dataclasses.replace(TINY, data=DataRecipe(train_share=0.0))
+    with pytest.raises(SourceError, match=r"falls into the train part of the split, .*train_share 0, split_seed 42"):
+        train(nothing, [drawings], tmp_path / "other")
+
+
+def test_a_run_killed_while_it_notes_what_it_decoded_decodes_anew(
+    drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def torn(file: Any, array: np.ndarray) -> None:
+        Path(file if isinstance(file, Path) else file.name).write_bytes(b"\x93NUM")
+        raise KeyboardInterrupt
+
+    origins, spec = Origins([drawings]), preprocessing_of(TINY.model, None)
+    with monkeypatch.context() as patch:
+        patch.setattr("train.pairs.np.save", torn)
+        with pytest.raises(KeyboardInterrupt):
+            build_pairs(origins.items, origins, spec, tmp_path)
+    assert len(build_pairs(origins.items, origins, spec, tmp_path)) == len(origins.items)
 
 
 def test_equal_captions_and_photographs_of_one_product_are_right_answers_of_each_other(tmp_path: Path) -> None:

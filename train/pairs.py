@@ -19,7 +19,7 @@ import numpy.typing as npt
 from engine.checkpoint import Preprocessing
 from engine.errors import ImageError, SourceError
 from engine.records import FieldKind, Item
-from eval.split import PARTS, split
+from eval.split import PARTS, Part, split
 from ingest.decode import decode
 from ingest.sources.source import Source
 from train.origins import Origins
@@ -111,14 +111,23 @@ def gather_pairs(
     """Return the training part and the validation part of ``sources``, decoded into ``cache``.
 
     Raises:
-        SourceError: as `build_pairs`, or two of the sources give the same photograph.
+        SourceError: as `build_pairs`; or two of the sources give the same photograph, or a part has none.
     """
     origins = Origins(sources)
-    learning, validation = (
-        build_pairs(list(split(origins.items, part, data.split_seed, data.train_share)), origins, preprocessing, cache)
-        for part in PARTS[:2]
-    )
+    parts = [_items_of(part, origins.items, data) for part in PARTS[:2]]
+    learning, validation = (build_pairs(items, origins, preprocessing, cache) for items in parts)
     return learning, validation
+
+
+def _items_of(part: Part, items: Sequence[Item], data: DataRecipe) -> list[Item]:
+    chosen = list(split(items, part, data.split_seed, data.train_share))
+    if not chosen:
+        raise SourceError(
+            f"none of {len(items)} photographs falls into the {part} part of the split, which goes by product or "
+            f"title (train_share {data.train_share:g}, split_seed {data.split_seed}): give more --data, or another "
+            "train_share or split_seed in the recipe"
+        )
+    return chosen
 
 
 def build_pairs(items: Sequence[Item], origins: Origins, preprocessing: Preprocessing, cache: Path) -> Pairs:
@@ -166,7 +175,9 @@ def _cached_pixels(
                 for index, one in enumerate(pool.map(decoded, items[start : start + CHUNK]), start):
                     file.write(one)
                     good[index] = bool(one)
-        np.save(good_path, good)
+        with good_path.with_suffix(".tmp").open("wb") as file:  # whole or not at all: it says that all is decoded
+            np.save(file, good)
+        good_path.with_suffix(".tmp").replace(good_path)
     good = np.load(good_path)
     if not good.any():
         raise SourceError(
