@@ -51,6 +51,7 @@ from train.recipe import RECIPES, DataRecipe, ModelRecipe, OptimizerRecipe, Reci
 from train.reranker import Chosen
 from train.run import Progress, Run, relevant_of
 from train.schedule import learning_rate, parameter_groups
+from train.teacher import taught_images
 from train.tokenizer import train_tokenizer
 from train.towers import preprocessing_of
 from train.trainer import train
@@ -630,6 +631,20 @@ def test_a_teacher_that_is_none_or_sees_another_size_is_refused(drawings: Source
     larger = dataclasses.replace(TINY.model, text_base=str(first), image_height=48, image_width=48)
     with pytest.raises(UsageError, match="sees 32 x 32 pixels, the new tower 48 x 48"):
         train(dataclasses.replace(tiny(teach_weight=1.0), model=larger), [drawings], tmp_path / "second", threads=1)
+
+
+def test_a_teacher_is_asked_anew_for_other_photographs_of_the_same_number_and_for_the_same_seen_otherwise(
+    tmp_path: Path,
+) -> None:
+    origins = Origins([shop(tmp_path / "one", "1", "2"), shop(tmp_path / "two", "1", "2")])
+    teacher = find_checkpoint(str(make_tiny_clip(tmp_path / "clip")))
+    spec = teacher.preprocessing
+    asked = [(origins.items[:2], spec), (origins.items[2:], spec)]
+    asked.append((origins.items[:2], dataclasses.replace(spec, resample=0)))
+    for items, seen in [*asked, asked[0]]:
+        pairs = build_pairs(items, origins, seen, tmp_path / "pixels")
+        assert taught_images(teacher, pairs, seen, tmp_path / "states").shape == (2, teacher.dimension)
+    assert len(list((tmp_path / "states").iterdir())) == len(asked)
 
 
 def test_a_shared_space_is_cut_to_its_largest_directions_and_then_ranks_as_before(

@@ -140,6 +140,14 @@ def build_pairs(items: Sequence[Item], origins: Origins, preprocessing: Preproce
     return describe(usable, pixels, origins)
 
 
+def pixel_digest(items: Sequence[Item], preprocessing: Preprocessing) -> str:
+    """Return 16 letters that tell the pixels of these photographs, so seen, from all others: to name a cache by."""
+    digest = hashlib.sha256(f"{preprocessing!r}{preprocessing.resized or ''}".encode())
+    for item in items:
+        digest.update(f"{item.uri}\0{item.size_bytes}\0{item.mtime_ns}\n".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()[:16]
+
+
 def describe(items: Sequence[Item], pixels: npt.NDArray[np.uint8], origins: Origins) -> Pairs:
     """Gather what describes ``items`` of some ``origins``, whose photographs are ``pixels``."""
     own = [frozenset(_attribute_fields(origins.fields(item))) for item in items]
@@ -154,11 +162,9 @@ def describe(items: Sequence[Item], pixels: npt.NDArray[np.uint8], origins: Orig
 def _cached_pixels(
     items: Sequence[Item], read: Callable[[Item], bytes], preprocessing: Preprocessing, cache: Path
 ) -> tuple[list[Item], npt.NDArray[np.uint8]]:
-    digest = hashlib.sha256(repr(preprocessing).encode())
-    for item in items:
-        digest.update(f"{item.uri}\0{item.size_bytes}\0{item.mtime_ns}\n".encode())
+    digest = pixel_digest(items, preprocessing)
     cache.mkdir(parents=True, exist_ok=True)
-    path, good_path = cache / f"{digest.hexdigest()[:16]}.u8", cache / f"{digest.hexdigest()[:16]}.npy"
+    path, good_path = cache / f"{digest}.u8", cache / f"{digest}.npy"
     shape = (preprocessing.height, preprocessing.width, 3)
     if not good_path.exists():
         good = np.zeros(len(items), dtype=bool)

@@ -19,7 +19,7 @@ from engine.checkpoint import Checkpoint, Preprocessing
 from engine.encoder import load_encoder
 from engine.errors import UsageError
 from train.frozen import kept_rows
-from train.pairs import Pairs
+from train.pairs import Pairs, pixel_digest
 
 CHUNK = 256
 
@@ -45,4 +45,5 @@ def taught_images(teacher: Checkpoint | None, pairs: Pairs, preprocessing: Prepr
         with ThreadPoolExecutor() as pool:
             return torch.from_numpy(np.concatenate(list(pool.map(encoder.encode_pixels, chunks))))
 
-    return kept_rows(cache / f"taught-{teacher.fingerprint[:12]}-{len(pairs)}.npy", compute)
+    seen = pixel_digest(pairs.items, preprocessing)
+    return kept_rows(cache / f"taught-{teacher.fingerprint[:12]}-{seen}.npy", compute)
