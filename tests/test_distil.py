@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_clip import make_tiny_clip
+from workshop import Retold, loud
 
 from engine.checkpoint import Checkpoint, find_checkpoint
 from engine.encoder import load_encoder
@@ -78,8 +79,16 @@ def test_a_run_that_was_killed_and_resumed_gives_the_same_checkpoint(
         distil(*arguments, tmp_path / "parts", epochs=2, threads=1, report=killed)
     with pytest.raises(UsageError, match="exists already"):
         distil(*arguments, tmp_path / "parts", epochs=2)
-    with pytest.raises(UsageError, match="other data or another --epochs"):
+    with pytest.raises(UsageError, match="another --epochs"):
         distil(*arguments, tmp_path / "parts", epochs=3, resume=True)
+    for other, what in (
+        ((pair[::-1], WORDS, [drawings]), "other checkpoints"),
+        ((pair, WORDS, [Retold(drawings, loud)]), "other data"),
+    ):
+        with pytest.raises(UsageError, match=f"belongs to {what}: resume with what it was started with"):
+            distil(*other, tmp_path / "parts", epochs=2, threads=1, resume=True)
+    with pytest.raises(UsageError, match="belongs to another seed"):
+        distil(*arguments, tmp_path / "parts", epochs=2, threads=1, seed=8, resume=True)
     parts = distil(*arguments, tmp_path / "parts", epochs=2, threads=1, resume=True)
     ours, theirs = (load_file(folder / "model.safetensors") for folder in (whole, parts))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)

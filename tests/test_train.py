@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from tiny_clip import make_tiny_clip
-from workshop import Shop, paint
+from workshop import Retold, Shop, loud, paint
 
 from engine.checkpoint import Checkpoint, find_checkpoint
 from engine.cross import cross_scores
@@ -1030,6 +1030,42 @@ def test_a_run_is_not_resumed_with_another_recipe(drawings: Source, tmp_path: Pa
     one = tiny(epochs=1)
     train(one, [drawings], tmp_path / "run", threads=1)
     with pytest.raises(UsageError, match="another recipe"):
+        train(TINY, [drawings], tmp_path / "run", threads=1, resume=True)
+
+
+@pytest.fixture(scope="session")
+def stopped(drawings: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of two epochs that was killed in the second; not to be changed."""
+
+    class PulledPlugError(Exception):
+        pass
+
+    def pull_the_plug(progress: Progress) -> None:
+        if progress.epoch > 1 and progress.validation is None:
+            raise PulledPlugError
+
+    out = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.raises(PulledPlugError):
+        train(TINY, [drawings], out, threads=1, report=pull_the_plug)
+    return out
+
+
+def test_a_run_is_not_resumed_with_other_data_of_the_same_size(
+    drawings: Source, stopped: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(stopped, tmp_path / "run")
+    with pytest.raises(UsageError, match="belongs to other data: resume with the --data it was started with"):
+        train(TINY, [Retold(drawings, loud)], tmp_path / "run", threads=1, resume=True)
+
+
+@pytest.mark.parametrize("kept", [0, 1000, -1000, None])
+def test_a_damaged_state_is_named_with_the_next_step(
+    drawings: Source, stopped: Path, tmp_path: Path, kept: int | None
+) -> None:
+    shutil.copytree(stopped, tmp_path / "run")
+    state = tmp_path / "run" / "last.pt"
+    state.write_bytes(b"no state" if kept is None else state.read_bytes()[:kept])
+    with pytest.raises(UsageError, match=r"^\S*run/last\.pt is damaged [^\n]*: start anew, .*another --out$"):
         train(TINY, [drawings], tmp_path / "run", threads=1, resume=True)
 
 

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from starlette.types import ASGIApp
 
 from engine.encoder import Encoder
 from engine.passport import make_passport
-from engine.records import FilterJSON, Payload, Record, Vector
+from engine.records import FilterJSON, Item, Payload, Record, Rejected, Vector
 from engine.store.edge import EdgeStore
 from engine.store.protocol import CollectionSpec
 from engine.store.schema import CORE_FIELDS
@@ -156,6 +157,28 @@ class Shop:
 
     def payloads(self) -> dict[str, Payload]:
         return {item_id: record.payload or {} for item_id, record in self.points().items()}
+
+
+Captions = tuple[str, ...]
+
+
+class Retold:
+    """The photographs of another source, their captions said otherwise."""
+
+    def __init__(self, source: Source, otherwise: Callable[[Captions], Captions]) -> None:
+        self._otherwise = otherwise
+        self.kind, self.root, self.description = source.kind, source.root, source.description
+        self.fields, self.read, self._items = source.fields, source.read, source.items
+
+    def items(self) -> Iterator[Item | Rejected]:
+        for item in self._items():
+            if isinstance(item, Item):
+                yield replace(item, captions=self._otherwise(item.captions))
+
+
+def loud(captions: Captions) -> Captions:
+    """Return the captions in capitals: to a tokenizer they are the same."""
+    return tuple(caption.upper() for caption in captions)
 
 
 def paint(path: Path, seed: int, *, colour: tuple[int, int, int] | None = None, size: int = 96, **save: Any) -> None:

@@ -33,12 +33,13 @@ from train.joined import Joined, fit_projection
 from train.pairs import Pairs, gather_pairs
 from train.quantize import quantize_image_tower
 from train.recipe import DataRecipe
+from train.resume import STATE, check_folder, load, save
 from train.rows import Rows
 from train.run import Progress, marks_of
 from train.schedule import descend, parameter_groups, set_learning_rates
 from train.synonyms import Synonyms
 from train.towers import Towers, towers_of
-from train.trainer import STATE, Report, check_folder, save
+from train.trainer import Report
 from train.words import EPOCHS as TEXT_EPOCHS
 from train.words import export_pupil, goals_of, known_texts, learn_lesson, make_lesson
 
@@ -71,7 +72,8 @@ def distil(
 
     Raises:
         SourceError: the sources have too few photographs.
-        UsageError: the checkpoints do not fit together, one re-ranks, or the run folder is in use.
+        UsageError: the checkpoints do not fit together, one re-ranks, or the run folder is in use; or what is to be
+            resumed is damaged or was begun otherwise.
     """
     check_folder(out, resume)
     torch.set_num_threads(threads or 1)
@@ -84,14 +86,17 @@ def distil(
         raise SourceError(f"{len(learning)} photographs are fewer than one batch ({BATCH}): give more --data")
     _begin(joined, pupil, learning, base.dimension)
     lessons = _Looking(joined, pupil, learning, data, epochs, seed)
+    begun = {"data": learning.digest(), "checkpoints": [each.fingerprint for each in checkpoints], "seed": seed}
     if resume:
-        lessons.restore(torch.load(out / STATE, map_location=device, weights_only=True))
+        state = load(out / STATE, device)
+        _check_begun(state, begun)
+        lessons.restore(state)
     judge = _Judge(joined, pupil, validation)
     report(lessons.examined(judge.photographs()))
     while lessons.epoch < epochs:
         for progress in lessons.one_epoch(threads):
             report(progress)
-        save(lessons.state(), out / STATE)
+        save(lessons.state() | begun, out / STATE)
         report(lessons.examined(judge.photographs()))
     lesson = make_lesson(synonyms, known_texts(sources, base, rng), rng, LEAST_TEXTS)
     goals = goals_of(lesson, joined.embed_texts)
@@ -128,6 +133,14 @@ def _begin(joined: Joined, pupil: Towers, pairs: Pairs, dimension: int) -> None:
     with torch.no_grad():
         model.visual_projection = fit_projection(model.visual_projection, pupil.embed_images(model, pixels), seen)
         model.text_projection = fit_projection(model.text_projection, pupil.embed_texts(model, texts), read)
+
+
+def _check_begun(state: dict[str, Any], begun: dict[str, Any]) -> None:
+    """Refuse a state of a run that was begun otherwise, though all its shapes may be alike."""
+    said = {"data": "other data", "checkpoints": "other checkpoints", "seed": "another seed"}
+    for name, value in begun.items():
+        if state.get(name) != value:
+            raise UsageError(f"last.pt belongs to {said[name]}: resume with what it was started with")
 
 
 class _Looking:
@@ -183,7 +196,7 @@ class _Looking:
         """Go on from a state; raises UsageError where it belongs to another run."""
         try:
             if state["steps"] != self._steps:
-                raise UsageError("last.pt belongs to other data or another --epochs: resume with the same")
+                raise UsageError("last.pt belongs to another --epochs: resume with the same")
             self._pupil.model.load_state_dict(state["model"])
             self._optimizer.load_state_dict(state["optimizer"])
             self._joined.directions, self.epoch = state["directions"], state["epoch"]

@@ -54,6 +54,14 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.items)
 
+    def digest(self) -> str:
+        """Return what tells these photographs, and what is said of them, from others, wherever their files lie."""
+        digest = hashlib.sha256()
+        for item in self.items:
+            said = (item.id, item.size_bytes, item.captions, sorted(item.payload.items()))
+            digest.update(f"{said!r}\n".encode())
+        return digest.hexdigest()
+
     def first_captions(self) -> list[str]:
         """Return a caption for each item; one that has none is said by all of its attribute values."""
         return [

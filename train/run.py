@@ -79,7 +79,7 @@ class Run:
         choices = recipe.optimizer
         self.recipe, self.towers, self.pairs = recipe, towers, pairs
         self.model, self.device = towers.model, towers.device
-        self.pixels = Rows(pairs.pixels, self.device)
+        self.pixels, self.data = Rows(pairs.pixels, self.device), pairs.digest()
         self.texts = write_texts(pairs, recipe.data, choices.seed)
         towers.prepare(pairs.pixels, self.texts.texts, choices, out / "states")
         self.bias = nn.Parameter(torch.tensor(SIGMOID_BIAS, device=self.device))
@@ -245,13 +245,15 @@ class Run:
         names = ("model", "average", "optimizer", "memory")
         parts = {name: getattr(self, name).state_dict() for name in names}
         counters = {name: getattr(self, name) for name in COUNTERS}
-        others = {"bias": self.bias.detach(), "recipe": json.dumps(asdict(self.recipe))}
+        others = {"bias": self.bias.detach(), "recipe": json.dumps(asdict(self.recipe)), "data": self.data}
         return parts | counters | others
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state; raises UsageError where it belongs to another recipe."""
+        """Go on from a state; raises UsageError where it belongs to another recipe or to other data."""
         if state.get("recipe") != json.dumps(asdict(self.recipe)):
             raise UsageError("last.pt belongs to another recipe: resume with the one it was started with")
+        if state.get("data") != self.data:
+            raise UsageError("last.pt belongs to other data: resume with the --data it was started with")
         try:
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
@@ -259,10 +261,10 @@ class Run:
             self.memory.load_state_dict(state["memory"])
             with torch.no_grad():
                 self.bias.copy_(state["bias"])
+            for name in COUNTERS:
+                setattr(self, name, state[name])
         except (KeyError, RuntimeError, ValueError) as error:
-            raise UsageError(f"last.pt belongs to other data or another base: {str(error).splitlines()[0]}") from error
-        for name in COUNTERS:
-            setattr(self, name, state[name])
+            raise UsageError(f"last.pt belongs to another base: {str(error).splitlines()[0]}") from error
 
 
 def marks_of(pairs: Pairs, images: Any, texts: Any) -> dict[str, float]:

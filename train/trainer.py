@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -29,11 +28,11 @@ from train.quantize import quantize_image_tower
 from train.recipe import Recipe, inherit
 from train.reduce import reduce_dimension
 from train.reranker import choose_weights, fit_token_heads
+from train.resume import BEST, LOG, STATE, check_folder, load, save
 from train.run import NoNumbersError, Progress, Run
 from train.teacher import taught_images
 from train.towers import open_towers, preprocessing_of, taught_text_tower
 
-STATE, BEST, LOG = "last.pt", "best.pt", "log.jsonl"
 JUDGE = "mrr"
 """The mark on validation by which epochs, and mixtures of weights, are compared: in a small gallery it tells apart
 what recall@10 holds to be equal.
@@ -61,7 +60,8 @@ def train(
 
     Raises:
         SourceError: too few photographs for one batch.
-        UsageError: the run folder is in use, or nothing is there to resume.
+        UsageError: the run folder is in use, or nothing is there to resume, or what is there is damaged or was begun
+            with another recipe or other data.
     """
     torch.set_num_threads(threads or 1)
     device = pick_device(torch, device)
@@ -91,7 +91,7 @@ def train(
         if recipe.optimizer.teach_weight:
             run.taught = taught_images(teacher, learning, spec, out / "states").to(run.device)
     if resume:
-        run.restore(torch.load(out / STATE, map_location=run.device, weights_only=True))
+        run.restore(load(out / STATE, run.device))
     try:
         marks = _epochs(run, validation, out, report)
     except NoNumbersError as error:
@@ -122,7 +122,7 @@ def _last_good(run: Run, out: Path, base: Checkpoint | None) -> str:
     if not (out / STATE).exists():
         return "no epoch has ended"
     if parallel.rank() == 0:
-        run.restore(torch.load(out / STATE, map_location=run.device, weights_only=True))
+        run.restore(load(out / STATE, run.device))
         model, towers = run.average.module, run.towers
         merge(model)
         facts = {"recipe": asdict(run.recipe), "epochs": run.epoch}
@@ -202,24 +202,9 @@ def _epochs(run: Run, validation: Pairs, out: Path, report: Report) -> dict[str,
             if first:
                 save(run.state(), out / STATE)
     if choices.patience and (out / BEST).exists():
-        run.average.module.load_state_dict(torch.load(out / BEST, map_location=run.device, weights_only=True))
+        run.average.module.load_state_dict(load(out / BEST, run.device))
         marks = run.examine(validation)
     return marks
-
-
-def save(state: dict[str, Any], path: Path) -> None:
-    """Write a state whole or not at all: a killed run finds the one before."""
-    torch.save(state, path.with_suffix(".tmp"))
-    path.with_suffix(".tmp").replace(path)
-
-
-def check_folder(out: Path, resume: bool) -> None:
-    """Make the folder of a run; raises UsageError where one is there that was not to be resumed, or none that was."""
-    state = out / STATE
-    if state.exists() != resume:
-        hint = "give --resume to go on with it, or another --out" if not resume else "leave out --resume to start it"
-        raise UsageError(f"{state} {'exists already' if not resume else 'does not exist'}: {hint}")
-    out.mkdir(parents=True, exist_ok=True)
 
 
 def _check_batch(recipe: Recipe, photographs: int, processes: int) -> None:

@@ -1,0 +1,44 @@
+"""What a run keeps in its folder, so that it can go on after it was killed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine.errors import UsageError
+
+STATE, BEST, LOG = "last.pt", "best.pt", "log.jsonl"
+
+
+def check_folder(out: Path, resume: bool) -> None:
+    """Make the folder of a run; raises UsageError where one is there that was not to be resumed, or none that was."""
+    state = out / STATE
+    if state.exists() != resume:
+        hint = "give --resume to go on with it, or another --out" if not resume else "leave out --resume to start it"
+        raise UsageError(f"{state} {'exists already' if not resume else 'does not exist'}: {hint}")
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def save(state: dict[str, Any], path: Path) -> None:
+    """Write a state whole or not at all: a killed run finds the one before."""
+    torch.save(state, path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").replace(path)
+
+
+def load(path: Path, device: str) -> dict[str, Any]:
+    """Read a state that `save` wrote.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        if not isinstance(state, dict):
+            raise TypeError(f"a {type(state).__name__}")
+    except Exception as error:  # junk may be taken for any pickle, and fails in as many ways
+        raise UsageError(
+            f"{path} is damaged and cannot be gone on with: start anew, without --resume and with another --out"
+        ) from error
+    return state
