@@ -915,6 +915,17 @@ def test_heads_that_help_nobody_are_not_kept(
     assert find_checkpoint(str(train(recipe, [drawings], tmp_path / "run", threads=1))).token_heads is None
 
 
+def test_heads_without_a_caption_to_learn_by_are_refused_before_the_first_step(
+    drawings: Source, tmp_path: Path
+) -> None:
+    told: list[Progress] = []
+    recipe = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, patches=8))
+    silent = Retold(drawings, lambda captions: ())
+    with pytest.raises(UsageError, match=r"patches 8 are for a re-ranking, .* no photograph .* has one: leave out"):
+        train(recipe, [silent], tmp_path / "run", threads=1, report=told.append)
+    assert not told
+
+
 def test_both_engines_give_the_same_words_and_patches(looking_closer: Path) -> None:
     checkpoint = find_checkpoint(str(looking_closer))
     assert checkpoint.token_heads

@@ -81,6 +81,11 @@ def train(
     with _first_alone():
         learning, validation = gather_pairs(sources, recipe.data, spec, out / "pixels")
     _check_batch(recipe, len(learning), processes)
+    if recipe.model.patches and not learning.captioned.any():  # now, and not when all else has been learnt
+        raise UsageError(
+            f"patches {recipe.model.patches} are for a re-ranking, which is learnt by captions, and no photograph of "
+            "the training part has one: leave out patches, or give other --data"
+        )
     torch.manual_seed(recipe.optimizer.seed)
     towers = open_towers(recipe.model, base, learning, spec, device, out, taught)
     if recipe.optimizer.coarse_share and not towers.takes_any_size:
