@@ -1080,6 +1080,19 @@ def test_a_damaged_state_is_named_with_the_next_step(
         train(TINY, [drawings], tmp_path / "run", threads=1, resume=True)
 
 
+def test_the_log_of_a_resumed_run_has_every_step_once_and_nothing_torn(
+    drawings: Source, stopped: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(stopped, tmp_path / "run")
+    log = tmp_path / "run" / "log.jsonl"
+    log.write_text(f'{log.read_text()}{{"epoch": 1.3, "st')
+    train(TINY, [drawings], tmp_path / "run", threads=1, resume=True)
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    steps = [entry["step"] for entry in entries if entry["validation"] is None]
+    assert steps == list(range(1, entries[-1]["steps"] + 1))
+    assert [entry["epoch"] for entry in entries if entry["validation"]] == [1, 2]
+
+
 def test_what_a_base_was_trained_on_stays_out_of_the_examination(drawings: Source, tmp_path: Path) -> None:
     seen = dataclasses.replace(TINY.data, train_share=0.9, split_seed=3)
     one = dataclasses.replace(TINY.optimizer, epochs=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -42,3 +43,18 @@ def load(path: Path, device: str) -> dict[str, Any]:
             f"{path} is damaged and cannot be gone on with: start anew, without --resume and with another --out"
         ) from error
     return state
+
+
+def cut_log(log: Path, step: int) -> None:
+    """Drop from a log what a run that is at ``step`` does again, and what was torn when it was killed."""
+    if log.exists():
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        log.with_suffix(".tmp").write_text("".join(f"{line}\n" for line in lines if _is_done(line, step)), "utf-8")
+        log.with_suffix(".tmp").replace(log)
+
+
+def _is_done(line: str, step: int) -> bool:
+    try:
+        return int(json.loads(line)["step"]) <= step
+    except (ValueError, TypeError, KeyError):
+        return False

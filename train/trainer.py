@@ -28,7 +28,7 @@ from train.quantize import quantize_image_tower
 from train.recipe import Recipe, inherit
 from train.reduce import reduce_dimension
 from train.reranker import choose_weights, fit_token_heads
-from train.resume import BEST, LOG, STATE, check_folder, load, save
+from train.resume import BEST, LOG, STATE, check_folder, cut_log, load, save
 from train.run import NoNumbersError, Progress, Run
 from train.teacher import taught_images
 from train.towers import open_towers, preprocessing_of, taught_text_tower
@@ -187,6 +187,8 @@ def _epochs(run: Run, validation: Pairs, out: Path, report: Report) -> dict[str,
     choices = run.recipe.optimizer
     marks = run.examine(validation) if run.epoch >= choices.epochs else {}  # resumed when all was done
     first = parallel.rank() == 0
+    if first:
+        cut_log(out / LOG, run.step)
     with (out / LOG).open("a", encoding="utf-8") as log:
 
         def tell(progress: Progress) -> None:
