@@ -47,7 +47,16 @@ from train.mix import best_mixture
 from train.model import build_model
 from train.origins import Origins
 from train.pairs import build_pairs, describe
-from train.recipe import RECIPES, DataRecipe, ModelRecipe, OptimizerRecipe, Recipe, inherit, load_recipe
+from train.recipe import (
+    LEAST_VOCABULARY,
+    RECIPES,
+    DataRecipe,
+    ModelRecipe,
+    OptimizerRecipe,
+    Recipe,
+    inherit,
+    load_recipe,
+)
 from train.reranker import Chosen
 from train.run import Progress, Run, relevant_of
 from train.schedule import learning_rate, parameter_groups
@@ -290,6 +299,76 @@ def test_a_run_folder_in_use_too_few_photographs_and_unknown_recipes_are_refused
     assert load_recipe("small-from-scratch").model.dimension == 256
     for recipe in RECIPES.glob("*.toml"):
         assert load_recipe(recipe.stem).name == recipe.stem
+
+
+@pytest.mark.parametrize(
+    ("section", "entry", "allowed"),
+    [
+        ("data", "crop_scale = 1.5", "above 0 and at most 1"),
+        ("data", "crop_scale = 0", "above 0 and at most 1"),
+        ("data", "brightness = 2", "between 0 and 1"),
+        ("data", "erase = 1.1", "between 0 and 1"),
+        ("data", "word_dropout = 7.0", "between 0 and 1"),
+        ("data", "train_share = 0", "above 0 and below 1"),
+        ("data", "train_share = 1", "above 0 and below 1"),
+        ("data", "split_seed = -1", "whole number from 0 on"),
+        ("model", "vision_dropout = 1.0", "at least 0 and below 1"),
+        ("model", "text_heads = 0", "at least 1"),
+        ("model", "text_width = 0", "at least 1"),
+        ("model", "context = 2", "at least 3"),
+        ("model", "dimension = 0", "at least 1"),
+        ("model", "image_height = 0", "at least 1"),
+        ("model", "vision_stem = 0", "at least 1"),
+        ("model", "vision_widths = [8, 0, 64]", "at least 1"),
+        ("model", "vision_depths = [0]", "at least 1"),
+        ("model", "vision = 'vit'", "one of 'hybrid', 'convnext', 'efficientnet'"),
+        ("optimizer", "ema_decay = 1.0", "at least 0 and below 1"),
+        ("optimizer", "warmup_share = 5", "between 0 and 1"),
+        ("optimizer", "coarse_share = 1.01", "between 0 and 1"),
+        ("optimizer", "seed = 9223372036854775808", r"below 2\*\*63"),
+        ("optimizer", f"learning_rate = 1{'0' * 400}", "a number from 0 on"),
+        ("optimizer", "wise_ft = 1", "true or false"),
+    ],
+)
+def test_a_number_that_no_run_could_use_is_named_with_its_section_and_what_is_allowed(
+    section: str, entry: str, allowed: str, tmp_path: Path
+) -> None:
+    (tmp_path / "odd.toml").write_text(f"[{section}]\n{entry}\n")
+    with pytest.raises(
+        UsageError, match=rf"odd\.toml \[{section}\]: {entry.split()[0]} cannot be .*, only .*{allowed}"
+    ):
+        load_recipe(str(tmp_path / "odd.toml"))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "choices", "message"),
+    [
+        ({"vocabulary": 513}, {}, "vocabulary cannot be 513 without text_base, only at least 514"),
+        ({"text_width": 18, "text_heads": 4}, {}, "text_width cannot be 18 with text_heads 4, only a multiple"),
+        ({"vision": "convnext", "vision_widths": (8, 16)}, {}, "each stage has one of either"),
+        ({"vision": "convnext", "image_width": 8}, {}, "convnext tower of 3 stages, only at least 16"),
+        ({"vision_base": "lite.pth"}, {}, "vision_base 'lite.pth' is for vision = \"efficientnet\", not 'hybrid'"),
+        (
+            {},
+            {"freeze": "image"},
+            "freeze = 'image' would lock a tower that has learnt nothing: give a --base, or vis",
+        ),
+        ({}, {"freeze": "text"}, "freeze = 'text' would lock a tower that has learnt nothing: give a --base, or text"),
+    ],
+)
+def test_choices_that_make_no_towers_together_are_refused_before_a_photograph_is_opened(
+    sizes: dict[str, Any], choices: dict[str, Any], message: str, drawings: Source, tmp_path: Path
+) -> None:
+    recipe = dataclasses.replace(tiny(**choices), model=dataclasses.replace(TINY.model, **sizes))
+    with pytest.raises(UsageError, match=message):
+        train(recipe, [drawings], tmp_path / "run", threads=1)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_smallest_vocabulary_is_that_of_the_bytes_and_knows_no_word() -> None:
+    assert len(train_tokenizer(["red dress"], LEAST_VOCABULARY, 77)) == LEAST_VOCABULARY
+    assert len(train_tokenizer(["red dress"], LEAST_VOCABULARY - 4, 77)) == LEAST_VOCABULARY
+    assert len(train_tokenizer(["red dress"], LEAST_VOCABULARY, 77)("red")["input_ids"]) == 2 + len("red")
 
 
 def test_smaller_photographs_for_a_tower_that_sees_one_size_only_are_refused(drawings: Source, tmp_path: Path) -> None:

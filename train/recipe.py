@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,24 @@ CHOICES = {
     "loss": ("softmax", "sigmoid", "raw"),
     "freeze": ("", "image", "text"),
 }
-AT_LEAST_ONE = {"batch_size", "texts_per_item"}
+TOO_MUCH = 2**63
+"""No number of a recipe reaches it: tensors, seeds and files take no larger ones."""
+LEAST_VOCABULARY = 514
+"""The 256 bytes, each also as the end of a word, and the two ends of a text."""
+_COUNT = ("at least 1", lambda value: value >= 1)
+_SHARE = ("between 0 and 1", lambda value: value <= 1)
+_LESS_THAN_ALL = ("at least 0 and below 1", lambda value: value < 1)
+BOUNDS: dict[str, tuple[str, Callable[[float], bool]]] = {
+    **dict.fromkeys(("image_height", "image_width", "vision_stem", "vision_widths", "vision_depths"), _COUNT),
+    **dict.fromkeys(("text_width", "text_heads", "vocabulary", "dimension"), _COUNT),
+    **dict.fromkeys(("batch_size", "texts_per_item"), _COUNT),
+    **dict.fromkeys(("brightness", "erase", "word_dropout", "warmup_share", "coarse_share"), _SHARE),
+    **dict.fromkeys(("vision_dropout", "ema_decay"), _LESS_THAN_ALL),
+    "context": ("at least 3: a token between the two ends", lambda value: value >= 3),
+    "crop_scale": ("above 0 and at most 1", lambda value: 0 < value <= 1),
+    "train_share": ("above 0 and below 1", lambda value: 0 < value < 1),
+}
+"""What a number, or each of several, may be; none is negative."""
 
 
 @dataclass(frozen=True)
@@ -178,20 +195,86 @@ def inherit(recipe: Recipe, base: Checkpoint | None, *, both_towers: bool = True
     )
 
 
+_KINDS: dict[type[Any], str] = {
+    tuple: "a list of whole numbers from 0 on, below 2**63",
+    bool: "true or false",
+    str: "a text in quotation marks",
+    int: "a whole number from 0 on, below 2**63",
+    float: "a number from 0 on, below 2**63",
+}
+
+
+def check_recipe(recipe: Recipe, *, has_base: bool) -> None:
+    """Refuse choices of which each is possible, and which make no towers together.
+
+    ``has_base``: there is a checkpoint to start from, which decides the sizes of the towers.
+
+    Raises:
+        UsageError: naming the entries.
+    """
+    model, frozen = recipe.model, recipe.optimizer.freeze
+    if model.vision_base and model.vision != "efficientnet":
+        raise UsageError(
+            f'[model]: vision_base {model.vision_base!r} is for vision = "efficientnet", not {model.vision!r}: '
+            "change one of them, or leave out vision_base"
+        )
+    if frozen and not has_base and not (model.vision_base if frozen == "image" else model.text_base):
+        raise UsageError(
+            f"[optimizer]: freeze = {frozen!r} would lock a tower that has learnt nothing: give a --base, "
+            f"or {'vision_base' if frozen == 'image' else 'text_base'} in the recipe, or leave out freeze"
+        )
+    if has_base:
+        return
+    if model.vision == "convnext":
+        _check_stages(model)
+    if model.text_base:
+        return
+    if model.vocabulary < LEAST_VOCABULARY:
+        raise UsageError(
+            f"[model]: vocabulary cannot be {model.vocabulary} without text_base, only at least {LEAST_VOCABULARY}: "
+            "the bytes, and the ends of words and texts"
+        )
+    if model.text_width % model.text_heads:
+        raise UsageError(
+            f"[model]: text_width cannot be {model.text_width} with text_heads {model.text_heads}, "
+            "only a multiple of that"
+        )
+
+
+def _check_stages(model: ModelRecipe) -> None:
+    stages = len(model.vision_depths)
+    if len(model.vision_widths) != stages:
+        raise UsageError(
+            f"[model]: vision_widths {list(model.vision_widths)} and vision_depths {list(model.vision_depths)} cannot "
+            "be of different lengths in a convnext tower: each stage has one of either"
+        )
+    least = 4 * 2 ** (stages - 1)  # the stem divides the sides by four, each further stage by two
+    if min(model.image_height, model.image_width) < least:
+        raise UsageError(
+            f"[model]: image_height and image_width cannot be {model.image_height} and {model.image_width} in a "
+            f"convnext tower of {stages} stages, only at least {least}"
+        )
+
+
 def _section(kind: type[Any], entries: Any, where: str) -> Any:
     if not isinstance(entries, dict):
         raise UsageError(f"{where} must be a table, not {entries!r}")
     defaults = {f.name: f.default for f in dataclasses.fields(kind)}
     _only_known(entries, set(defaults), where)
     for key, value in entries.items():
-        choices = CHOICES.get(key)
-        if (
-            not _alike(value, defaults[key])
-            or (key in AT_LEAST_ONE and value < 1)
-            or (choices and value not in choices)
-        ):
-            raise UsageError(f"{where}: {key} cannot be {value!r}; the default is {defaults[key]!r}")
+        if allowed := _transgressed(key, value, defaults[key]):
+            raise UsageError(f"{where}: {key} cannot be {value!r}, only {allowed}; the default is {defaults[key]!r}")
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in entries.items()})
+
+
+def _transgressed(key: str, value: Any, default: Any) -> str:
+    """Return what an entry may be, if it is something else."""
+    if not _alike(value, default):
+        return _KINDS[type(default)]
+    if key in CHOICES and value not in CHOICES[key]:
+        return "one of " + ", ".join(map(repr, CHOICES[key]))
+    allowed, is_so = BOUNDS.get(key, ("", bool))
+    return allowed if allowed and not all(map(is_so, value if isinstance(value, list) else [value])) else ""
 
 
 def _alike(value: Any, default: Any) -> bool:
@@ -203,8 +286,8 @@ def _alike(value: Any, default: Any) -> bool:
     if isinstance(default, str):
         return isinstance(value, str)
     if isinstance(default, int):
-        return isinstance(value, int) and value >= 0
-    return isinstance(value, int | float) and math.isfinite(value) and value >= 0
+        return isinstance(value, int) and 0 <= value < TOO_MUCH
+    return isinstance(value, int | float) and 0 <= value < TOO_MUCH  # neither is what is no number
 
 
 def _only_known(entries: dict[str, Any], known: set[str], where: str) -> None:

@@ -17,7 +17,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> Any:
 
     The alphabet is all 256 bytes, each also with the end-of-word mark: otherwise a byte that the captions never
     showed would become the unknown token, which in CLIP is the end-of-text token, and the rest of the query would
-    silently be ignored. The end-of-text token has the highest id, so that pooling finds exactly one.
+    silently be ignored. The end-of-text token has the highest id, so that pooling finds exactly one. So there are no
+    fewer than `train.recipe.LEAST_VOCABULARY` entries.
     """
     alphabet = list(byte_alphabet())
     base = alphabet + [symbol + "</w>" for symbol in alphabet]
@@ -30,7 +31,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> Any:
     )
     learner.train_from_iterator(texts, trainer)
     merges = [tuple(merge) for merge in json.loads(learner.to_str())["model"]["merges"]]
-    merges = merges[: vocabulary - len(base) - 2]
+    merges = merges[: max(0, vocabulary - len(base) - 2)]
     tokens = [*list(dict.fromkeys([*base, *(left + right for left, right in merges)])), START, END]
     ids = {token: index for index, token in enumerate(tokens)}
     return CLIPTokenizer(vocab=ids, merges=merges, model_max_length=context)  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ from train.lora import merge
 from train.mix import best_mixture, copy_of
 from train.pairs import Pairs, gather_pairs
 from train.quantize import quantize_image_tower
-from train.recipe import Recipe, inherit
+from train.recipe import Recipe, check_recipe, inherit
 from train.reduce import reduce_dimension
 from train.reranker import choose_weights, fit_token_heads
 from train.resume import BEST, LOG, STATE, check_folder, cut_log, load, save
@@ -68,6 +68,7 @@ def train(
     processes = parallel.join(device)
     if parallel.rank():  # of several processes one talks
         report = _silence
+    check_recipe(recipe, has_base=base is not None)
     check_folder(out, resume)
     teacher = taught_text_tower(recipe.model) if base is None or recipe.optimizer.teach_weight else None
     taught = None if base else teacher
