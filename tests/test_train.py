@@ -10,6 +10,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,7 +47,7 @@ from train.memory import Memory
 from train.mix import best_mixture
 from train.model import build_model
 from train.origins import Origins
-from train.pairs import build_pairs, describe
+from train.pairs import Pairs, build_pairs, describe
 from train.recipe import (
     LEAST_VOCABULARY,
     RECIPES,
@@ -57,8 +58,8 @@ from train.recipe import (
     inherit,
     load_recipe,
 )
-from train.reranker import Chosen
-from train.run import Progress, Run, relevant_of
+from train.reranker import Chosen, marks_of_order
+from train.run import Progress, Run, marks_of, relevant_of
 from train.schedule import learning_rate, parameter_groups
 from train.teacher import taught_images
 from train.tokenizer import train_tokenizer
@@ -992,6 +993,45 @@ def test_heads_that_help_nobody_are_not_kept(
     choices = dataclasses.replace(TINY.optimizer, epochs=0, head_steps=1)
     recipe = dataclasses.replace(TINY, model=sizes, optimizer=choices)
     assert find_checkpoint(str(train(recipe, [drawings], tmp_path / "run", threads=1))).token_heads is None
+
+
+def test_re_rankers_are_weighed_beside_the_towers_alone_whose_marks_are_those_of_validation(
+    drawings: Source, tmp_path: Path
+) -> None:
+    sizes = dataclasses.replace(TINY.model, patches=8)
+    choices = dataclasses.replace(TINY.optimizer, epochs=1, head_steps=2, cross_steps=2)
+    folder = train(dataclasses.replace(TINY, model=sizes, optimizer=choices), [drawings], tmp_path / "run", threads=1)
+    marks = find_checkpoint(str(folder)).notes["validation"]
+    for mark in ("mrr", "recall@1"):
+        assert marks[f"{mark}, alone"] == pytest.approx(marks[mark])
+        assert {f"{mark}, maxsim", f"{mark}, cross"} <= set(marks)
+
+
+def test_a_new_order_of_the_first_hits_leaves_the_others_where_they_were() -> None:
+    right = np.array([[False, True, True], [False, False, False], [True, False, False]])
+    scores = np.array([[1.0, 3.0, 2.0], [3.0, 2.0, 1.0], [2.0, 2.0, 1.0]])
+    marks = marks_of_order(right, np.array([2, 50, 1]), scores)
+    assert marks == pytest.approx({"recall@1": 1 / 3, "mrr": (1 + 1 / 50 + 1 / 2) / 3})
+
+
+def test_validation_holds_no_table_of_all_captions_against_all_photographs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("exact", "metrics"):
+        monkeypatch.setattr(f"eval.{module}.CHUNK_FLOATS", 50_000)
+    count, rng = 2000, np.random.default_rng(0)
+    images, texts = (rng.normal(size=(count, 8)).astype(np.float32) for _ in range(2))
+    images, texts = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (images, images + texts))
+    names = [str(row) for row in range(count)]
+    none = np.zeros(count, dtype=np.int64)
+    pairs = Pairs([Item(name, name) for name in names], images, images, [], names, names, none)  # type: ignore[arg-type]
+    tracemalloc.start()
+    marks = marks_of(pairs, images, texts)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < count * count  # a quarter of such a table
+    ranks = (texts @ images.T >= (texts * images).sum(axis=1)[:, None] - 1e-6).sum(axis=1)
+    assert marks == {"gallery": count} | {f"recall@{k}": np.mean(ranks <= k) for k in (1, 10)} | {
+        "mrr": pytest.approx(np.mean(1 / ranks))
+    }
 
 
 def test_heads_without_a_caption_to_learn_by_are_refused_before_the_first_step(

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from engine.rerank import DEPTH, standard
 from engine.token_heads import TokenHeads, max_sim
-from eval.metrics import hit_at, ranks_of_relevant, reciprocal_rank
+from eval.exact import exact_search
+from eval.metrics import NEVER, ranks_of_relevant
 from train.cross_encoder import CrossEncoder
 from train.loss import INITIAL_LOGIT_SCALE, MAX_LOGIT_SCALE, softmax_loss
 from train.pairs import Pairs
@@ -75,13 +78,12 @@ def choose_weights(run: Run, heads: TokenHeads, cross: CrossEncoder | None, pair
     captions, relevant = pairs.first_captions(), relevant_of(pairs)
     with torch.inference_mode():
         images = towers.embed_images(model, pairs.pixels).cpu().numpy()
-        first = towers.embed_texts(model, captions).cpu().numpy() @ images.T
+        found = exact_search(towers.embed_texts(model, captions).cpu().numpy(), images, (relevant,), top=DEPTH)
         patches = torch.cat(
             [heads.patches(towers.cells(model, values)).float() for values in towers.photographs(pairs.pixels)]
         )
-        top = np.argsort(-first, axis=1, kind="stable")[:, :DEPTH]
         seconds: dict[str, list[Any]] = {"maxsim": [], "cross": []}
-        for text, row in zip(captions, top, strict=True):
+        for text, row in zip(captions, found.top, strict=True):
             states, there = towers.states_of(model, [text])
             words, parts = heads.words(states).float(), patches[row]
             seconds["maxsim"].append(max_sim(parts, words, there)[0].cpu().numpy())
@@ -89,23 +91,27 @@ def choose_weights(run: Run, heads: TokenHeads, cross: CrossEncoder | None, pair
                 among = len(parts)
                 scores = cross(words.expand(among, -1, -1), parts, there.expand(among, -1))
                 seconds["cross"].append(scores.float().cpu().numpy())
-    near = standard(np.take_along_axis(first, top, axis=1))
-    marks = {"alone": _marks(first, top, near, relevant)}
+    right = np.stack([np.isin(row, wanted) for row, wanted in zip(found.top, relevant, strict=True)])
+    near, marks_of = standard(found.scores), partial(marks_of_order, right, found.ranks[0].first)
+    marks = {"alone": marks_of(near)}
     weights = {}
     for name, second in ((name, np.stack(second)) for name, second in seconds.items() if second):
-        tried = {weight: _marks(first, top, near + weight * standard(second), relevant) for weight in WEIGHTS}
+        tried = {weight: marks_of(near + weight * standard(second)) for weight in WEIGHTS}
         weight = max(WEIGHTS, key=lambda weight: tried[weight]["mrr"])
         marks[name] = tried[weight]
         if weight:
             weights[name] = weight
     best = max(weights, key=lambda name: marks[name]["mrr"] - WORTH * (name == "cross"), default="none")
-    found = {f"{mark}, {name}": value for name, several in marks.items() for mark, value in several.items()}
-    return Chosen(weights, best, found)
+    figures = {f"{mark}, {name}": value for name, several in marks.items() for mark, value in several.items()}
+    return Chosen(weights, best, figures)
 
 
-def _marks(first: Any, top: Any, better: Any, relevant: Any) -> dict[str, float]:
-    """Return what a new order of the ``top`` rows of ``first`` is worth; all others come after."""
-    scores = np.full_like(first, -1e6)
-    np.put_along_axis(scores, top, better.astype(first.dtype), axis=1)
-    ranks = ranks_of_relevant(scores, relevant)
-    return {"recall@1": float(hit_at(ranks, 1).mean()), "mrr": float(reciprocal_rank(ranks).mean())}
+def marks_of_order(right: npt.NDArray[np.bool_], before: npt.NDArray[np.int64], scores: Any) -> dict[str, float]:
+    """Return what a new order of the first k hits is worth: all others come after, in the order that they had.
+
+    ``right``: bool (q, k), which of the hits answer their query; ``before``: int (q,), the rank of each query's first
+    right answer; ``scores``: (q, k), by which the hits are ordered now, ties against us.
+    """
+    ranks = ranks_of_relevant(scores.astype(np.float32), right).first
+    ranks = np.where(ranks == NEVER, before, ranks)
+    return {"recall@1": float(np.mean(ranks <= 1)), "mrr": float(np.mean(1 / ranks))}

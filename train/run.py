@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from engine.errors import UsageError
-from eval.metrics import hit_at, ranks_of_relevant, reciprocal_rank
+from eval.exact import ranks_of_vectors
+from eval.metrics import hit_at, reciprocal_rank
 from train import parallel
 from train.augment import Variation, augment, draw_variation
 from train.cores import Cores
@@ -268,8 +269,11 @@ class Run:
 
 
 def marks_of(pairs: Pairs, images: Any, texts: Any) -> dict[str, float]:
-    """Return Recall@1, Recall@10 (hit) and MRR for unit rows of photographs and captions of ``pairs``."""
-    ranks = ranks_of_relevant(texts @ images.T, relevant_of(pairs))
+    """Return Recall@1, Recall@10 (hit) and MRR for unit rows, float32 (n, d), of the photographs and captions.
+
+    By the examiner's own search, which holds no table of all captions against all photographs.
+    """
+    ranks = ranks_of_vectors(texts, images, relevant_of(pairs))
     return {
         "gallery": len(pairs),
         "recall@1": float(hit_at(ranks, 1).mean()),
