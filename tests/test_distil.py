@@ -20,10 +20,13 @@ from ingest.lookbook.draw import draw_lookbook
 from ingest.sources.detect import open_source
 from ingest.sources.source import Source
 from train import distil as module
-from train.distil import distil, mixed
+from train.distil import distil, mixed, without_chance
 from train.joined import Joined, fit_projection
+from train.model import build_model
+from train.recipe import ModelRecipe
 from train.run import Progress
 from train.synonyms import Synonyms
+from train.tokenizer import train_tokenizer
 
 WORDS = Synonyms(["quux => trousers"])
 
@@ -67,8 +70,10 @@ def test_the_pupil_comes_nearer_to_all_of_them_in_seeing_and_reading(
 
 
 def test_a_run_that_was_killed_and_resumed_gives_the_same_checkpoint(
-    pair: list[Checkpoint], drawings: Source, tmp_path: Path
+    pair: list[Checkpoint], drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "mixed", lambda pictures, rng: pictures + torch.rand_like(pictures))  # torch's chance
+
     def killed(progress: Progress) -> None:
         if progress.epoch == 1 and progress.validation:
             raise KeyboardInterrupt
@@ -121,6 +126,21 @@ def test_half_of_the_pictures_are_mixed_and_their_own_half_is_the_stronger() -> 
     assert 150 < int(same.sum()) < 250
     assert not math.isclose(float((result - pictures).abs().max()), 0.0)
     assert float((result - pictures).abs().max()) <= 400 / 2
+
+
+@pytest.mark.parametrize("vision", ["convnext", "efficientnet", "hybrid"])
+def test_a_pupil_sees_in_training_as_afterwards_with_no_layer_dropped(vision: str) -> None:
+    sizes = ModelRecipe(32, 32, vision, vision_widths=(8, 16, 64), vision_depths=(2, 2, 2), vision_dropout=0.5)
+    tower = build_model(sizes, train_tokenizer(["a dress"], 600, 77)).vision_model.train()
+    for part in tower.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.eval()  # it sees all of a batch, by no chance
+    without_chance(tower)
+    pictures = torch.rand(4, 3, 32, 32)
+    with torch.no_grad():
+        seen = [tower(pixel_values=pictures).pooler_output for _ in range(3)]
+    assert torch.equal(seen[0], seen[1])
+    assert torch.equal(seen[0], seen[2])
 
 
 def test_what_does_not_fit_together_is_refused(

@@ -125,14 +125,21 @@ def _variations(base: Checkpoint) -> DataRecipe:
 def _begin(joined: Joined, pupil: Towers, pairs: Pairs, dimension: int) -> None:
     """Cut the joined space to as many numbers as the pupil has, and turn the pupil into it."""
     model, rows, captions = pupil.model.eval(), pairs.sample(LOOKED_AT), pairs.first_captions()
-    for part in model.modules():
-        if isinstance(part, nn.Dropout):
-            part.p = 0.0  # what is to be learnt does not err by chance
+    without_chance(model)  # what is to be learnt does not err by chance
     texts, pixels = [captions[row] for row in rows.tolist()], np.asarray(pairs.pixels[rows])
     seen, read = joined.look(pupil.photographs(pixels), texts, dimension)
     with torch.no_grad():
         model.visual_projection = fit_projection(model.visual_projection, pupil.embed_images(model, pixels), seen)
         model.text_projection = fit_projection(model.text_projection, pupil.embed_texts(model, texts), read)
+
+
+def without_chance(model: nn.Module) -> None:
+    """Let a model see in training as it does afterwards: nothing is dropped, neither numbers nor whole layers."""
+    for part in model.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
+        elif hasattr(part, "drop_prob"):  # the drop path of ConvNeXt, which is no module of torch
+            part.drop_prob = 0.0  # type: ignore[assignment]
 
 
 def _check_begun(state: dict[str, Any], begun: dict[str, Any]) -> None:
@@ -159,6 +166,7 @@ class _Looking:
     def one_epoch(self, threads: int | None) -> Iterator[Progress]:
         """Look at every photograph once, in an order and in variations that depend on seed and epoch only."""
         rng, cores = np.random.default_rng(np.random.SeedSequence([self._seed, self.epoch])), Cores()
+        torch.manual_seed(int(rng.integers(2**31)))
         order = rng.permutation(self._count)
         for number in range(self._steps_per_epoch):
             started = time.perf_counter()
