@@ -35,6 +35,7 @@ from ingest.decode import decode
 from ingest.lookbook.draw import draw_lookbook
 from ingest.sources.detect import open_source
 from ingest.sources.source import Source
+from train import parallel
 from train.augment import augment, draw_variation
 from train.cores import PATIENCE, Cores
 from train.cross_attention import PooledAttention, fit, rerank
@@ -902,6 +903,23 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     one, two = (load_file(tmp_path / f"run-{count}" / "checkpoint" / "model.safetensors") for count in (1, 2))
     for name in one:
         torch.testing.assert_close(one[name].float(), two[name].float(), atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_processes_wait_for_hours_while_the_first_decodes_photographs(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+    group = SimpleNamespace(
+        is_torchelastic_launched=lambda: True,
+        is_initialized=lambda: False,
+        init_process_group=lambda backend, **choices: asked.append(choices),
+        get_node_local_rank=lambda: 0,
+    )
+    monkeypatch.setattr("train.parallel.dist", group)
+    monkeypatch.setattr("torch.cuda.set_device", lambda number: None)
+    parallel.join(device)
+    assert [choices["timeout"].total_seconds() >= 6 * 3600 for choices in asked] == [True]
 
 
 def test_low_rank_adaptation_changes_only_queries_and_values_and_leaves_no_trace(

@@ -8,17 +8,21 @@ One process needs none of this: every function here then gives back what it got.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+PATIENCE = timedelta(days=1)
+"""So long a process waits for the others: the first one decodes all photographs, or exports, while they do nothing."""
+
 
 def join(device: str) -> int:
     """Join the processes that torchrun started, if it did; return how many there are."""
     if dist.is_torchelastic_launched() and not dist.is_initialized():
-        dist.init_process_group("nccl" if device == "cuda" else "gloo")
+        dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
         if device == "cuda":
             torch.cuda.set_device(dist.get_node_local_rank())
     return dist.get_world_size() if dist.is_initialized() else 1
