@@ -95,7 +95,7 @@ def examine(
             Section("text to image", "equal caption", rank_figures(by_equal, bootstrap)),
             *_image_to_text(queries, known, index, gallery, vectors, Bootstrap(seed, resamples)),
         ),
-        small_galleries=_small_galleries(vectors, _rows(gallery, strict), queries, bootstrap),
+        small_galleries=_small_galleries(vectors, gallery, strict, queries, bootstrap),
         index=_examine_index(search_index, vectors, found, strict, gallery, index, bootstrap),
         precision=attribute_precision(targets, found.top[:, :10], gallery.ids, known, bootstrap),
         groups=breakdown(targets, hit_at(by_product, 10), by_product, bootstrap),
@@ -136,21 +136,24 @@ def _image_to_text(
 
 
 def _small_galleries(
-    vectors: Vectors, own_rows: Vectors, queries: Sequence[Query], bootstrap: Bootstrap
+    vectors: Vectors, gallery: Gallery, strict: Columns, queries: Sequence[Query], bootstrap: Bootstrap
 ) -> tuple[Section, ...]:
     """Rank within random disjoint galleries of 32 pairs, as papers do that evaluate within a batch.
 
-    Such figures say little: chance alone reaches hit@10 = 0.31. They are there to compare with such papers, no more.
+    Photographs that the whole gallery lacks are left out with their captions, unlike elsewhere: a pair of which half
+    is missing is neither a question nor a rival. Such figures say little: chance alone reaches hit@10 = 0.31. They are
+    there to compare with such papers, no more.
     """
-    first_of_item = {query.item_id: row for row, query in reversed(list(enumerate(queries)))}
-    rows = np.array(sorted(first_of_item.values()))
+    there = [(row, query) for row, query in enumerate(queries) if strict[row][0] >= 0]
+    first_of_item = {query.item_id: row for row, query in reversed(there)}
+    rows = np.array(sorted(first_of_item.values()), dtype=np.int64)
     rng = np.random.default_rng(bootstrap.seed)
     whole = len(rows) // SMALL_GALLERY * SMALL_GALLERY
     if not whole:
         return ()
     rows = rng.permutation(rows)[:whole]
     texts = vectors[rows].reshape(-1, SMALL_GALLERY, vectors.shape[1])
-    images = own_rows[rows].reshape(texts.shape)
+    images = _rows(gallery, [strict[row] for row in rows]).reshape(texts.shape)
     groups = None if bootstrap.groups is None else bootstrap.groups[rows]
     sections = []
     for direction, asked, candidates in (("text to image", texts, images), ("image to text", images, texts)):

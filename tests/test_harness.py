@@ -135,6 +135,15 @@ def test_galleries_of_32_are_kept_apart_from_the_full_gallery() -> None:
     assert examine(toy.items[:20], toy.gallery(), toy.embed, resamples=10).small_galleries == ()
 
 
+def test_galleries_of_32_have_no_photograph_that_the_whole_gallery_lacks() -> None:
+    toy = Toy()
+    found = examine(toy.items, toy.gallery(slice(0, 180)), toy.embed, resamples=100)
+    assert [section.figures[0].queries for section in found.small_galleries] == [160, 160]
+    assert [values(section)["hit@1"] for section in found.small_galleries] == [1, 1]
+    few = examine(toy.items, toy.gallery(slice(0, 5)), toy.embed, resamples=10)
+    assert few.small_galleries == ()
+
+
 def test_by_product_any_view_of_the_product_is_right() -> None:
     toy = Toy()
     shifted = [replace(item, captions=(f"garment {n // 4 * 4 + (n + 1) % 4}",)) for n, item in enumerate(toy.items)]
