@@ -18,7 +18,7 @@ from eval.metrics import Marks
 
 Counts = npt.NDArray[np.int64]
 
-RESAMPLES = 10_000
+RESAMPLES, MEDIAN_RESAMPLES = 10_000, 500
 _CHUNK = 4_000_000  # draws held at once: 32 MB
 _MANY_KINDS = 256  # above it, drawing the groups themselves is quicker than drawing counts
 
@@ -81,18 +81,45 @@ def bootstrap_means(values: Marks, seed: int = 42, resamples: int = RESAMPLES, g
     return np.concatenate([total / size for total, size in drawn])
 
 
-def median_interval(first: Marks, seed: int = 42, resamples: int = RESAMPLES) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of the median of ``first``, float64 (q,), queries resampled one by one.
+def median_interval(
+    first: Marks, seed: int = 42, resamples: int = RESAMPLES, groups: Counts | None = None
+) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the median of ``first``, float64 (q,).
 
-    The median of a resample is an order statistic whose place among q has a Beta distribution, so only that is drawn.
+    Queries are resampled one by one, or whole ``groups`` of them, int64 (q,), as in `bootstrap_interval`; of these at
+    most `MEDIAN_RESAMPLES` times, as nothing shortens it.
     """
     if len(first) == 0:
         return float("nan"), float("nan")
-    middle = (len(first) + 1) / 2
-    places = np.random.default_rng(seed).beta(middle, middle, resamples) * len(first)
-    medians = np.sort(first)[np.minimum(places.astype(np.int64), len(first) - 1)]
+    rng = np.random.default_rng(seed)
+    if groups is None or len(np.unique(groups)) == len(first):
+        medians = _medians_one_by_one(first, rng, resamples)
+    else:
+        medians = _medians_of_groups(first, rng, min(resamples, MEDIAN_RESAMPLES), groups)
     low, high = np.quantile(medians, [0.025, 0.975], method="nearest")
     return float(low), float(high)
+
+
+def _medians_one_by_one(first: Marks, rng: np.random.Generator, resamples: int) -> Marks:
+    """Draw only the place among q of each median, an order statistic: it has a Beta distribution."""
+    middle = (len(first) + 1) / 2
+    places = rng.beta(middle, middle, resamples) * len(first)
+    return np.sort(first)[np.minimum(places.astype(np.int64), len(first) - 1)]
+
+
+def _medians_of_groups(first: Marks, rng: np.random.Generator, resamples: int, groups: Counts) -> Marks:
+    """Draw how often each group comes, and find the middle of all queries, each counted as often as its group."""
+    names, which = np.unique(groups, return_inverse=True)
+    order = np.argsort(first, kind="stable")
+    ordered, which = first[order], which[order]
+    medians, chunk = [], max(1, _CHUNK // len(first))
+    for start in range(0, resamples, chunk):
+        shares = np.full(len(names), 1 / len(names))
+        drawn = rng.multinomial(len(names), shares, size=min(chunk, resamples - start))
+        until = np.cumsum(drawn[:, which], axis=1)  # so many queries are drawn up to this rank
+        half = until[:, -1:] / 2
+        medians.append((ordered[np.argmax(until >= half, axis=1)] + ordered[np.argmax(until > half, axis=1)]) / 2)
+    return np.concatenate(medians)
 
 
 def chance_hit(gallery: int, relevant: int | Counts, k: int) -> float:

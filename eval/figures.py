@@ -110,7 +110,7 @@ def rank_figures(
         )
         for name, cutoff in (("MRR", None), ("MRR@10", 10))
     ]
-    low, high = median_interval(first_as_float(ranks), bootstrap.seed, bootstrap.resamples)
+    low, high = median_interval(first_as_float(ranks), bootstrap.seed, bootstrap.resamples, bootstrap.groups)
     chance = chance_median_rank(gallery, present)
     return (*made, Figure("median rank", median_rank(ranks), low, high, chance, None, len(ranks), gallery, "rank"))
 

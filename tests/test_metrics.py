@@ -28,11 +28,13 @@ from eval.bounds import (
     paired_bootstrap,
 )
 from eval.exact import exact_search, ranks_of_vectors
+from eval.figures import Bootstrap, rank_figures
 from eval.metrics import (
     NEVER,
     Ranks,
     hit_at,
     median_rank,
+    ranks_from_lists,
     ranks_of_relevant,
     ranks_of_run,
     recall_at,
@@ -250,6 +252,21 @@ def test_the_median_interval_is_that_of_drawing_queries_one_by_one() -> None:
     low, high = np.quantile(slow, [0.025, 0.975])
     assert median_interval(first) == pytest.approx((low, high), rel=0.06)
     assert median_interval(np.full(9, np.inf)) == (np.inf, np.inf)
+
+
+def test_the_median_interval_of_captions_that_come_in_products_is_that_of_drawing_products() -> None:
+    rng = np.random.default_rng(9)
+    products = np.repeat(np.arange(61), 1 + np.arange(61) % 5)
+    first = np.floor(rng.exponential(100, size=61))[products] + np.arange(len(products)) % 3
+    members = [first[products == product] for product in range(61)]
+    slow = [np.median(np.concatenate([members[n] for n in rng.integers(0, 61, 61)])) for _ in range(3000)]
+    found = median_interval(first, groups=products)
+    assert found == pytest.approx(tuple(np.quantile(slow, [0.025, 0.975])), rel=0.1)
+    alone = median_interval(first)
+    assert found[1] - found[0] > 1.3 * (alone[1] - alone[0])
+    assert median_interval(np.full(9, np.inf), groups=np.arange(9) // 2) == (np.inf, np.inf)
+    ranks = ranks_from_lists([np.array([int(rank) + 1]) for rank in first], 999)
+    assert rank_figures(ranks, Bootstrap(groups=products))[-1].low == pytest.approx(found[0] + 1)
 
 
 def test_a_paired_bootstrap_sees_a_small_difference_and_none_where_there_is_none() -> None:
