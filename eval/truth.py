@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -100,12 +100,12 @@ def compare_runs(
 def load_ground_truth(path: Path) -> Truth:
     """Read a ground truth: JSON ``{query: {item id: relevance}}``, or ``{query: [item id, ...]}`` with relevance 1.
 
-    A file named ``.qrels`` is read in TREC's format, as the search page exports judgements; there, as in trec_eval,
-    a query without a right answer is left out.
+    A file named ``.qrels`` or ``.trec`` is read in TREC's format, as the search page exports judgements and the
+    examination its answers; there, as in trec_eval, a query without a right answer is left out.
 
     Raises: UsageError naming the file and the place when it is not that.
     """
-    if path.suffix == ".qrels":
+    if path.suffix in (".qrels", ".trec"):
         judged = read_qrels(path)
         truth = {query: answers for query, answers in judged.items() if any(value > 0 for value in answers.values())}
         if not truth:
@@ -119,6 +119,8 @@ def load_ground_truth(path: Path) -> Truth:
         raise UsageError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8 JSON") from error
     except json.JSONDecodeError as error:
         raise UsageError(f"{path} is not JSON: {error.msg} in line {error.lineno}; see the file there") from error
+    except RecursionError as error:
+        raise UsageError(f"{path} is nested too deeply; it must be {{query: {{item id: relevance}}}}") from error
     except ValueError as error:  # a number of thousands of digits
         raise UsageError(f"{path} cannot be read: {error}; see the file there") from error
     if not isinstance(data, dict) or not data:
@@ -127,7 +129,7 @@ def load_ground_truth(path: Path) -> Truth:
 
 
 def _answers(path: Path, query: str, answers: object) -> dict[str, float]:
-    if not query.isascii() and query != query.encode(errors="replace").decode():
+    if not _is_text(query):
         raise UsageError(f"{path}: the query {query!r} has half a character; mend it there")
     if not query.strip():
         raise UsageError(f"{path} has a query without a word: drop it")
@@ -136,11 +138,24 @@ def _answers(path: Path, query: str, answers: object) -> dict[str, float]:
     if not isinstance(answers, dict):
         raise UsageError(f"{path}: query {query!r} has {answers!r} for an answer; it must be {{item id: relevance}}")
     for item, relevance in answers.items():
-        if isinstance(relevance, bool) or not isinstance(relevance, int | float) or not math.isfinite(relevance):
-            raise UsageError(f"{path}: query {query!r}, item {item!r}: the relevance {relevance!r} is no number")
+        if not _is_text(item):
+            raise UsageError(f"{path}: query {query!r}: the item {item!r} has half a character; mend it there")
+        if not _is_number(relevance):
+            shown = f"{relevance!r:.40}"
+            raise UsageError(f"{path}: query {query!r}, item {item!r}: the relevance {shown} is no number")
     if not any(relevance > 0 for relevance in answers.values()):
         raise UsageError(f"{path}: query {query!r} has no item with a relevance above 0; add one, or drop the query")
     return {item: float(relevance) for item, relevance in answers.items()}
+
+
+def _is_text(text: str) -> bool:
+    """Say whether a text can be written down: JSON can name one half of a character."""
+    return text.isascii() or text == text.encode(errors="replace").decode()
+
+
+def _is_number(value: object) -> bool:
+    """Say whether this is a number that float knows, of which there are no larger ones than a certain one."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _unique(path: Path, pairs: Sequence[tuple[str, object]]) -> dict[str, object]:

@@ -15,6 +15,7 @@ from engine.records import Item
 from eval.bounds import ceiling_hit
 from eval.examination import Examination, Figure, Section
 from eval.harness import Gallery, examine
+from eval.trec import write_qrels
 from eval.truth import examine_ground_truth, load_ground_truth
 
 D = 32
@@ -270,6 +271,10 @@ def test_the_ground_truth_file_is_read_in_both_its_forms(tmp_path: Path) -> None
         ('{" ": ["a"]}', "query without a word"),
         (r'{"\ud83d": ["a"]}', "half a character"),
         (f'{{"red": {{"a": {"9" * 5000}}}}}', "cannot be read"),
+        (r'{"red": ["\ud83d"]}', r"the item '\\ud83d' has half a character"),
+        (f'{{"red": {{"a": {"9" * 400}}}}}', "the relevance 9{40} is no number"),
+        ('{"red": {"a": -1e999}}', "relevance -inf is no number"),
+        ("[" * 100_000, "nested too deeply"),
         ('{"red": {"a": 0}}', "no item with a relevance above 0"),
         ('{"red": ["a"], "red": ["b"]}', "'red' twice"),
     ],
@@ -304,6 +309,12 @@ def all_figures(found: Examination) -> list[Figure]:
     made = [*sections, *found.index, *found.precision, *(group.figure for group in found.groups)]
     assert not any(math.isnan(figure.value) for figure in made)
     return made
+
+
+def test_the_answers_that_an_examination_writes_are_a_ground_truth(tmp_path: Path) -> None:
+    truth = {"red dress": {"a": 1.0}, "blue": {"b c": 1.0}}
+    write_qrels(tmp_path / "qrels.trec", truth)
+    assert load_ground_truth(tmp_path / "qrels.trec") == truth
 
 
 def test_judgements_of_the_search_page_are_a_ground_truth(tmp_path: Path) -> None:
