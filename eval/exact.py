@@ -68,6 +68,9 @@ def _best(scores: Scores, top: int) -> npt.NDArray[np.int64]:
     width = scores.shape[1]
     if top < width:
         candidates = np.sort(np.argpartition(scores, width - top, axis=1)[:, width - top :], axis=1)
+        last = np.take_along_axis(scores, candidates, axis=1).min(axis=1, keepdims=True)
+        for row in np.flatnonzero(np.count_nonzero(scores >= last, axis=1) > top):  # which of several equals come in?
+            candidates[row] = np.sort(np.argsort(-scores[row], kind="stable")[:top])
     else:
         candidates = np.broadcast_to(np.arange(width), scores.shape)
     order = np.argsort(-np.take_along_axis(scores, candidates, axis=1), axis=1, kind="stable")

@@ -226,6 +226,15 @@ def test_the_bootstrap_interval_is_that_of_drawing_queries_one_by_one() -> None:
     assert bootstrap_interval(many) == pytest.approx(tuple(np.quantile(slow, [0.025, 0.975])), abs=0.005)
 
 
+def test_of_equal_cosines_the_first_in_the_gallery_come_first_also_where_not_all_fit_in() -> None:
+    rng = np.random.default_rng(4)
+    gallery = np.eye(3, dtype=np.float32)[rng.integers(3, size=500)]
+    queries = np.eye(3, dtype=np.float32)
+    for top in (1, 10, 200, 499):
+        expected = np.argsort(-(queries @ gallery.T), axis=1, kind="stable")[:, :top]
+        assert np.array_equal(exact_search(queries, gallery, top=top).top, expected)
+
+
 def test_intervals_depend_on_the_seed_and_on_nothing_else() -> None:
     values = np.random.default_rng(7).random(500)
     assert bootstrap_interval(values, seed=1) == bootstrap_interval(values, seed=1)

@@ -164,7 +164,10 @@ class _Looking:
         self.epoch = self._step = 0
 
     def one_epoch(self, threads: int | None) -> Iterator[Progress]:
-        """Look at every photograph once, in an order and in variations that depend on seed and epoch only."""
+        """Look at whole batches, no photograph twice, in an order and variations that depend on seed and epoch only.
+
+        What fills no batch at the end waits for another epoch.
+        """
         rng, cores = np.random.default_rng(np.random.SeedSequence([self._seed, self.epoch])), Cores()
         torch.manual_seed(int(rng.integers(2**31)))
         order = rng.permutation(self._count)

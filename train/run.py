@@ -122,7 +122,10 @@ class Run:
         return bool(patience) and self.epoch - self.best_epoch >= patience
 
     def one_epoch(self) -> Iterator[Progress]:
-        """Train on every pair once, in an order that depends on seed and epoch only."""
+        """Train on whole batches, on no pair twice, in an order that depends on seed and epoch only.
+
+        What fills no batch at the end waits for another epoch.
+        """
         choices = self.recipe.optimizer
         rng = np.random.default_rng(np.random.SeedSequence([choices.seed, self.epoch]))
         torch.manual_seed(int(rng.integers(2**31)))
