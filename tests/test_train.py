@@ -795,6 +795,8 @@ def test_after_too_many_steps_without_a_number_the_last_good_epoch_is_a_checkpoi
     drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = train(tiny(epochs=1), [drawings], tmp_path / "good", threads=1)
+    text_base = find_checkpoint(str(good))
+    recipe = dataclasses.replace(tiny(epochs=5), model=dataclasses.replace(TINY.model, text_base=str(good)))
     told: list[Progress] = []
     monkeypatch.setattr("train.run.MAX_BAD_STEPS", 1)
 
@@ -804,13 +806,16 @@ def test_after_too_many_steps_without_a_number_the_last_good_epoch_is_a_checkpoi
             monkeypatch.setattr("train.run.contrastive_loss", lambda images, *_: images.sum() * math.nan)
 
     with pytest.raises(UsageError, match=r"2 steps gave no number: .*checkpoint is that of the last good epoch"):
-        train(tiny(epochs=5), [drawings], tmp_path / "run", threads=1, report=spoil)
+        train(recipe, [drawings], tmp_path / "run", threads=1, report=spoil)
     assert told[-1].skipped == 1
     saved = find_checkpoint(str(tmp_path / "run" / "checkpoint"))
     assert saved.notes["epochs"] == 1
     assert load_encoder(saved, "cpu").encode_texts(["dress"]).shape == (1, 12)
     assert {path.name for path in saved.folder.iterdir()} >= {"model.safetensors", "text.onnx", "image.onnx"}
     assert good != saved.folder
+    card = (saved.folder / "README.md").read_text(encoding="utf-8")
+    assert drawings.description in card and saved.fingerprint[:12] in card
+    assert saved.notes["text_base"] == {"fingerprint": text_base.fingerprint, "recipe": text_base.recipe}
     for line in (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines():
         json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
 

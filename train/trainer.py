@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -98,10 +99,12 @@ def train(
             run.taught = taught_images(teacher, learning, spec, out / "states").to(run.device)
     if resume:
         run.restore(load(out / STATE, run.device))
+    finish = partial(_describe, sources=sources, taught=taught, out=out)
     try:
         marks = _epochs(run, validation, out, report)
     except NoNumbersError as error:
-        raise UsageError(f"{error} steps gave no number: lower learning_rate; {_last_good(run, out, base)}") from error
+        saved = _last_good(run, out, base, finish)
+        raise UsageError(f"{error} steps gave no number: lower learning_rate; {saved}") from error
     merge(run.average.module)
     if before is not None:
         alpha = best_mixture(run.average.module, before, lambda: run.examine(validation)[JUDGE])
@@ -115,15 +118,20 @@ def train(
     with _first_alone():  # who says where the checkpoint is, says so when it is there
         if parallel.rank() == 0:
             _export(run, validation, marks, folder, base, report)
-            if taught is not None:
-                note(folder, {"text_base": {"fingerprint": taught.fingerprint, "recipe": taught.recipe}})
-            write_card(folder, sources)
-            draw_curves(out / LOG, out / "curves.png")
+            finish(folder)
     parallel.leave()
     return folder
 
 
-def _last_good(run: Run, out: Path, base: Checkpoint | None) -> str:
+def _describe(folder: Path, sources: Sequence[Source], taught: Checkpoint | None, out: Path) -> None:
+    """Note in a checkpoint what it came from, write its card, and draw how it came about."""
+    if taught is not None:
+        note(folder, {"text_base": {"fingerprint": taught.fingerprint, "recipe": taught.recipe}})
+    write_card(folder, sources)
+    draw_curves(out / LOG, out / "curves.png")
+
+
+def _last_good(run: Run, out: Path, base: Checkpoint | None, finish: Callable[[Path], None]) -> str:
     """Write the checkpoint of the last epoch that ended well, and say where it is."""
     if not (out / STATE).exists():
         return "no epoch has ended"
@@ -131,9 +139,15 @@ def _last_good(run: Run, out: Path, base: Checkpoint | None) -> str:
         run.restore(load(out / STATE, run.device))
         model, towers = run.average.module, run.towers
         merge(model)
-        facts = {"recipe": asdict(run.recipe), "epochs": run.epoch}
-        export_checkpoint(model, towers.tokenizer, towers.preprocessing, facts, out / "checkpoint", base)
+        facts = _facts(run, base) | {"epochs": run.epoch}
+        finish(export_checkpoint(model, towers.tokenizer, towers.preprocessing, facts, out / "checkpoint", base))
     return f"{out / 'checkpoint'} is that of the last good epoch"
+
+
+def _facts(run: Run, base: Checkpoint | None) -> dict[str, Any]:
+    """Return what a checkpoint keeps of its training in any case."""
+    facts = {"recipe": asdict(run.recipe)}
+    return facts | {"base": base.notes} if base is not None and base.notes else facts
 
 
 def _examined(run: Run, marks: dict[str, float]) -> Progress:
@@ -154,9 +168,7 @@ def _export(
     spec = towers.preprocessing
     with torch.inference_mode():
         texts = towers.embed_texts(model.eval(), validation.first_captions()).cpu().numpy()
-    facts = {"recipe": asdict(run.recipe), "validation": marks | found}
-    if base is not None and base.notes:
-        facts["base"] = base.notes
+    facts = _facts(run, base) | {"validation": marks | found}
     export_checkpoint(model, towers.tokenizer, spec, facts, folder, base, reranking)
     heads = reranking.heads if reranking else None
     by_arithmetic = quantize_image_tower(model, Checkpoint(folder), run.pairs, validation, texts, heads)
