@@ -100,12 +100,14 @@ def compare_runs(
 def load_ground_truth(path: Path) -> Truth:
     """Read a ground truth: JSON ``{query: {item id: relevance}}``, or ``{query: [item id, ...]}`` with relevance 1.
 
-    A file named ``.qrels`` or ``.trec`` is read in TREC's format, as the search page exports judgements and the
-    examination its answers; there, as in trec_eval, a query without a right answer is left out.
+    A file named ``.qrels`` is read in TREC's format, as the search page exports judgements; there, as in trec_eval,
+    a query without a right answer is left out.
 
     Raises: UsageError naming the file and the place when it is not that.
     """
-    if path.suffix in (".qrels", ".trec"):
+    if path.suffix == ".trec":  # an examination of captions names its queries by item
+        raise UsageError(f"{path}: name it .qrels if its queries are texts; else there is nothing to ask")
+    if path.suffix == ".qrels":
         judged = read_qrels(path)
         truth = {query: answers for query, answers in judged.items() if any(value > 0 for value in answers.values())}
         if not truth:

@@ -311,10 +311,15 @@ def all_figures(found: Examination) -> list[Figure]:
     return made
 
 
-def test_the_answers_that_an_examination_writes_are_a_ground_truth(tmp_path: Path) -> None:
+def test_the_answers_that_an_examination_writes_are_a_ground_truth_once_their_queries_are_said_to_be_texts(
+    tmp_path: Path,
+) -> None:
     truth = {"red dress": {"a": 1.0}, "blue": {"b c": 1.0}}
     write_qrels(tmp_path / "qrels.trec", truth)
-    assert load_ground_truth(tmp_path / "qrels.trec") == truth
+    with pytest.raises(UsageError, match=r"qrels\.trec: name it \.qrels if its queries are texts"):
+        load_ground_truth(tmp_path / "qrels.trec")
+    (tmp_path / "qrels.trec").rename(tmp_path / "answers.qrels")
+    assert load_ground_truth(tmp_path / "answers.qrels") == truth
 
 
 def test_judgements_of_the_search_page_are_a_ground_truth(tmp_path: Path) -> None:
