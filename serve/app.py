@@ -6,7 +6,6 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -155,6 +154,7 @@ def _search_routes(
             like=like or [],
             unlike=unlike or [],
             unwanted=unwanted or [],
+            where=where or [],
             limit=limit,
             cursor=cursor,
             group_by=group_by,
@@ -162,15 +162,14 @@ def _search_routes(
             exact=exact,
             rerank=rerank,
         )
-        page = replace(asked.page(), filter=parse_where(where or []))
-        return answer(asked.query(open_image), page, explain=explain)
+        return answer(asked.query(open_image), asked.page(), explain=explain)
 
     @app.post("/v1/search/image", response_model=SearchAnswer, tags=["search"])
     def search_by_upload(
         asked: Annotated[UploadedSearch, Form(media_type="multipart/form-data")],
     ) -> JSONResponse:
         """Search by a photograph that is sent as a form, with words beside it if wanted."""
-        page = replace(SearchRequest(limit=asked.limit, cursor=asked.cursor).page(), filter=parse_where(asked.where))
+        page = SearchRequest(where=asked.where, limit=asked.limit, cursor=asked.cursor).page()
         return answer(Wanted(asked.q, images=[decode(asked.file.file.read())]), page)
 
     @app.post("/v1/recommend", response_model=SearchAnswer, tags=["search"])

@@ -11,7 +11,7 @@ from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine.errors import UsageError
-from engine.filters import load_filter
+from engine.filters import load_filter, parse_where
 from engine.records import FilterJSON, Hit, Payload
 from engine.remote import DEEPEST
 from engine.rerank import Reranker
@@ -69,6 +69,7 @@ class SearchRequest(Asked):
     unlike: Annotated[list[Id], Field(max_length=64, description="Item ids that it should not resemble.")] = []
     weights: Weights = Weights()
     filter: Annotated[dict[str, Any] | None, Field(description="Qdrant's REST JSON.")] = None
+    where: Annotated[list[Text], Field(max_length=32, description="Filters such as colour=red or price<50.")] = []
     limit: Limit = 24
     cursor: Annotated[Cursor | None, Field(description="`next` of the page before.")] = None
     group_by: Annotated[Id | None, Field(description="One hit per value of this field.")] = None
@@ -86,8 +87,9 @@ class SearchRequest(Asked):
         )
 
     def page(self) -> Page:
-        """Return which hits are wanted, one more than shown, to know whether others follow."""
-        wanted = checked_filter(self.filter)
+        """Return which hits are wanted, one more than shown, to know whether others follow. Raises: FilterError."""
+        filters = [one for one in (checked_filter(self.filter), parse_where(self.where)) if one]
+        wanted = {"must": filters} if len(filters) > 1 else next(iter(filters), None)
         offset = offset_of(self.cursor)
         return Page(wanted, self.limit + 1, offset, self.min_score, self.exact, self.group_by, self.rerank)
 

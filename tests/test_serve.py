@@ -57,6 +57,18 @@ def test_an_address_and_a_body_find_the_same(client: TestClient) -> None:
     scores = [hit["score"] for hit in by_body.json()["hits"]]
     least = {"q": "denim skirt", "where": "gender=women", "min_score": scores[2]}
     assert len(ids(client.get("/v1/search", params=least))) <= 3
+    sugar = client.post("/v1/search", json={"text": "denim skirt", "where": ["gender=women"], "limit": 5})
+    assert ids(sugar) == ids(by_address)
+
+
+def test_a_body_takes_both_filter_and_where_and_both_must_hold(client: TestClient) -> None:
+    women = {"must": [{"key": "gender", "match": {"value": "women"}}]}
+    both = client.post("/v1/search", json={"text": "coat", "filter": women, "where": ["gender=men,women"]})
+    assert {hit["payload"]["gender"] for hit in both.json()["hits"]} == {"women"}
+    assert ids(client.post("/v1/search", json={"text": "coat", "filter": women, "where": ["gender!=women"]})) == []
+    assert client.post("/v1/search", json={"where": ["colr=red"]}).status_code == 400
+    too_many = {"where": ["gender=men"] * 33}
+    assert client.post("/v1/search/image", files={"file": b"x"}, data=too_many).status_code == 422
 
 
 def test_pages_follow_each_other_without_a_gap_or_a_duplicate(client: TestClient) -> None:
