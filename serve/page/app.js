@@ -1,103 +1,133 @@
 // The search page. The address is the state: every change writes it, and everything shown follows from it.
 import { call } from "./api.js";
-import { byId } from "./dom.js";
-import { chips, facets, fields, total } from "./facets.js";
+import { byId, complain, redraw } from "./dom.js";
+import { chips, facets, total } from "./facets.js";
 import { card } from "./hits.js";
 import { showItem } from "./item.js";
 import { exportJudgements, judgements } from "./judgements.js";
 import "./photograph.js";
-import { go, state, watch } from "./state.js";
+import { go, say, state, watch } from "./state.js";
 
 const PAGE = 24;
 const TYPING_MS = 60;
-const words = byId("words"), hits = byId("hits"), others = byId("others"), status = byId("status");
+const words = byId("words"), hits = byId("hits"), others = byId("others"), status = byId("status"), end = byId("more");
 let asked = 0;      // the number of the newest search: answers to older ones are dropped
-let next = null;    // the cursor of the next page
+let sides = [];     // the lists of hits on show, what each asks for, and the cursor of its next page
 let loading = false;
+let failing = false; // whether the last page that was asked for did not come
+let shownSearch = null;
 
 // --- asking
 
 function body(s) {
-  const asks = { text: s.q, like: s.like, unlike: s.unlike, limit: PAGE };
-  const must = s.where.map(condition);
-  if (must.length) asks.filter = { must };
+  const asks = { text: s.q, like: s.like, unlike: s.unlike, where: s.where, limit: PAGE };
   if (s.photograph) asks.images = [s.photograph];
   if (s.group) asks.group_by = "product_id";
   return asks;
 }
 
-function condition(clause) {   // "colour=Navy Blue": what a facet makes
-  const at = clause.indexOf("="), value = clause.slice(at + 1);
-  const kind = fields[clause.slice(0, at)];
-  return { key: clause.slice(0, at), match: { value: kind === "bool" ? value === "true" : value } };
+// What is compared with the search: how its list is headed, how the other one, and what that asks for instead.
+function comparison(s) {
+  if (s.other === "exact") return { one: "The usual search", two: "Exact search", asks: { exact: true } };
+  if (s.other === "rerank") return { one: "The usual search", two: "No re-ranking", asks: { rerank: "none" } };
+  if (s.other !== "words" || !s.otherWords) return null;
+  return { one: s.q ? `“${s.q}”` : "No words", two: `“${s.otherWords}”`, asks: { text: s.otherWords } };
 }
 
-function different(s) {
-  if (s.other === "exact") return { exact: true };
-  if (s.other === "rerank") return { rerank: "none" };
-  return { text: s.otherWords };
+const search = (asks) => call("/v1/search", asks);
+
+function load(on) {
+  loading = on;
+  document.querySelector("main").ariaBusy = String(on);
 }
 
-let shownSearch = null;
+// --- showing
 
-async function show() {
+async function show({ back = false } = {}) {
   const s = state();
+  complain("");
+  controls(s);
+  chips(s);
+  showItem(s);
+  const wanted = JSON.stringify({ ...s, item: "" });
+  if (wanted === shownSearch) return;
+  shownSearch = wanted;
+  const number = ++asked;
+  load(true);
+  try {
+    await facets(s);
+    const started = performance.now(), compared = comparison(s);
+    const asks = [body(s), ...(compared ? [{ ...body(s), ...compared.asks }] : [])];
+    const answers = await Promise.all(asks.map(search));
+    if (number !== asked) return;
+    const took = Math.round(performance.now() - started);
+    sides = answers.map((answer, at) => ({ list: [hits, others][at], asks: asks[at], next: answer.next }));
+    draw(answers.map((answer) => answer.hits), compared);
+    if (!back) scrollTo(0, 0);
+    status.textContent = answers[0].hits.length ? `${photographs(total)} searched in ${took} ms`
+      : "Nothing found: take a filter away, or say it in other words.";
+    load(false);
+    offerMore();
+  } catch (error) {
+    if (number !== asked) return;
+    shownSearch = null;
+    sides = [];
+    load(false);
+    draw([[]], null);
+    end.hidden = true;
+    status.textContent = "";
+    complain(error.message);
+  }
+}
+
+function controls(s) {
   if (words.value.trim() !== s.q) words.value = s.q;
   byId("group").checked = s.group;
   byId("other").value = s.other;
   byId("other-words").hidden = s.other !== "words";
   if (document.activeElement !== byId("other-words")) byId("other-words").value = s.otherWords;
-  chips(s);
-  showItem(s.item);
-  const search = JSON.stringify({ ...s, item: "" });
-  if (search === shownSearch) return;
-  shownSearch = search;
-  const number = ++asked;
-  loading = true;
-  try {
-    await facets(s);
-    const started = performance.now();
-    const [one, two] = await Promise.all([call("/v1/search", body(s)),
-      s.other ? call("/v1/search", { ...body(s), ...different(s) }) : null]);
-    if (number !== asked) return;
-    next = one.next;
-    hits.replaceChildren(...one.hits.map(card));
-    others.hidden = !two;
-    others.replaceChildren(...(two ? two.hits.map(card) : []));
-    const took = Math.round(performance.now() - started);
-    status.textContent = one.hits.length ? `${total.toLocaleString()} photographs searched in ${took} ms`
-      : "Nothing found: take a filter away, or say it in other words.";
-    byId("more").hidden = !next;
-  } catch (error) {
-    if (number !== asked) return;
-    shownSearch = null;
-    next = null;
-    hits.replaceChildren();
-    others.replaceChildren();
-    byId("more").hidden = true;
-    status.textContent = error.message;
-  } finally {
-    if (number === asked) loading = false;
-  }
 }
 
+function draw([one, two], compared) {
+  byId("hits-heading").hidden = byId("other-side").hidden = !compared;
+  byId("hits-heading").textContent = compared?.one ?? "";
+  byId("others-heading").textContent = compared?.two ?? "";
+  redraw(hits, one.map(card), 0);
+  redraw(others, (two ?? []).map(card), 0);
+}
+
+const photographs = (count) => `${count.toLocaleString()} ${count === 1 ? "photograph" : "photographs"}`;
+
+// --- paging
+
 async function more() {
-  if (!next || loading) return;
-  const number = asked;
-  loading = true;
-  try {
-    const answer = await call("/v1/search", { ...body(state()), cursor: next });
-    if (number !== asked) return;
-    next = answer.next;
-    hits.append(...answer.hits.map(card));
-    byId("more").hidden = !next;
-  } catch (error) {
-    if (number !== asked) return;
-    status.textContent = error.message;
-    next = null;
-  } finally {
-    if (number === asked) loading = false;
-  }
+  const open = sides.filter((side) => side.next);
+  if (loading || !open.length) return;
+  const number = asked, seen = hits.children.length, held = document.activeElement === end;
+  load(true);
+  const pages = await Promise.allSettled(open.map((side) => search({ ...side.asks, cursor: side.next })));
+  if (number !== asked) return;
+  load(false);
+  pages.forEach(({ value: answer }, at) => {
+    if (!answer) return;   // its cursor stays: the same page is asked for again
+    open[at].next = answer.next;
+    open[at].list.append(...answer.hits.map(card));
+  });
+  const failed = pages.find((page) => page.reason);
+  if (failed) complain(failed.reason.message);
+  else if (failing) complain("");
+  failing = Boolean(failed);
+  if (!failed) offerMore();
+  if (held && end.hidden) (hits.children[seen] ?? hits.lastElementChild).querySelector(".open").focus();
+}
+
+const sight = new IntersectionObserver((entries) => { if (entries.at(-1).isIntersecting) more(); }, { rootMargin: "600px" });
+
+// Offer the next page, if there is one, and look anew whether its place is in sight: on a tall screen it still may be.
+function offerMore() {
+  end.hidden = !sides.some((side) => side.next);
+  sight.unobserve(end);
+  sight.observe(end);
 }
 
 // --- what the user does
@@ -105,12 +135,12 @@ async function more() {
 let typing = 0;
 words.addEventListener("input", () => {
   clearTimeout(typing);
-  typing = setTimeout(() => go({ q: words.value.trim() }, { replace: Boolean(state().q) }), TYPING_MS);
+  typing = setTimeout(() => say(words.value.trim(), { draft: true }), TYPING_MS);
 });
 byId("search").addEventListener("submit", (event) => {
   event.preventDefault();
   clearTimeout(typing);
-  go({ q: words.value.trim() });
+  say(words.value.trim(), { draft: false });
 });
 byId("group").addEventListener("change", (event) => go({ group: event.target.checked }));
 byId("other").addEventListener("change", (event) => go({ other: event.target.value }));
@@ -119,8 +149,8 @@ byId("export").addEventListener("click", exportJudgements);
 byId("filters").addEventListener("click", (event) => {
   event.target.ariaExpanded = String(byId("facets").classList.toggle("shown"));
 });
-byId("more").addEventListener("click", more);
-new IntersectionObserver((entries) => { if (entries[0].isIntersecting) more(); }, { rootMargin: "600px" }).observe(byId("more"));
+end.addEventListener("click", more);
+addEventListener("key", () => chips(state()));   // their pictures were asked for before the key was known
 addEventListener("keydown", (event) => {
   const typingNow = /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement?.tagName);
   if (event.key === "/" && !typingNow) {
@@ -134,6 +164,9 @@ addEventListener("keydown", (event) => {
   const at = buttons.indexOf(document.activeElement);
   buttons[Math.max(0, Math.min(buttons.length - 1, at + step))]?.focus();
 });
+// What sticks below the header, or is scrolled to, has to know how tall it is.
+new ResizeObserver(([{ target }]) => document.documentElement.style.setProperty("--head", `${target.offsetHeight}px`))
+  .observe(document.querySelector("header"));
 
 byId("export").hidden = !judgements().length;
 watch(show);

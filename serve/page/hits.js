@@ -1,6 +1,6 @@
 // A photograph that was found, and what can be done with it.
 import { picture } from "./api.js";
-import { byId, make } from "./dom.js";
+import { byId, make, named } from "./dom.js";
 import { judge, judged, judgements } from "./judgements.js";
 import { go, state } from "./state.js";
 
@@ -13,7 +13,7 @@ export function titleOf(payload, id) {
 
 function factsOf(payload) {
   const facts = Object.entries(payload).filter(([key, value]) => !PLUMBING.has(key) && value !== false)
-    .map(([key, value]) => (value === true ? key.replaceAll("_", " ") : String(value)));
+    .map(([key, value]) => (value === true ? named(key) : String(value)));
   return [...new Set(facts)].join(", ");
 }
 
@@ -21,11 +21,13 @@ export function card(hit) {
   const title = titleOf(hit.payload, hit.id);
   const li = make("li", { className: "hit" });
   const open = make("button", { type: "button", className: "open" }, picture(`${hit.thumb}?w=320`, title));
+  open.dataset.key = `open ${hit.id}`;
   open.addEventListener("click", () => go({ item: hit.id }));
   const score = hit.score === undefined ? "" : hit.score.toFixed(3);
   const act = (label, name, run) => {
     const button = make("button", { type: "button", title: name }, label);
     button.setAttribute("aria-label", `${name}: ${title}`);
+    button.dataset.key = `${name} ${hit.id}`;
     button.addEventListener("click", () => run(button));
     return button;
   };

@@ -1,15 +1,15 @@
 // A photograph of one's own to search with: picked, pasted or dropped.
-import { byId, make } from "./dom.js";
+import { byId, complain, make } from "./dom.js";
 import { go } from "./state.js";
 
 async function take(file) {
   if (!file?.type.startsWith("image/")) {
-    byId("status").textContent = "That is no photograph.";
+    complain("That is no photograph.");
     return;
   }
   const bitmap = await createImageBitmap(file).catch(() => null);
   if (!bitmap) {
-    byId("status").textContent = "That photograph cannot be read.";
+    complain("That photograph cannot be read.");
     return;
   }
   const scale = Math.min(1, 640 / Math.max(bitmap.width, bitmap.height));
@@ -27,10 +27,17 @@ addEventListener("paste", (event) => {
   const file = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));
   if (file) take(file);
 });
-addEventListener("dragover", (event) => { event.preventDefault(); document.body.classList.add("dropping"); });
+// Words that are dragged are for the box they are dropped on.
+const hasFile = (event) => event.dataTransfer.types.includes("Files");
+addEventListener("dragover", (event) => {
+  if (!hasFile(event)) return;
+  event.preventDefault();
+  document.body.classList.add("dropping");
+});
 addEventListener("dragleave", () => document.body.classList.remove("dropping"));
 addEventListener("drop", (event) => {
-  event.preventDefault();
   document.body.classList.remove("dropping");
+  if (!hasFile(event)) return;
+  event.preventDefault();
   take(event.dataTransfer.files[0]);
 });

@@ -1,10 +1,11 @@
-// The state of the page, which is its address.
+// The state of the page, which is its address. An entry of the history keeps what no address can: the photograph;
+// whether it is a draft, made while somebody types; and how many items have been opened on top of the search.
 let show = () => {};
 
 // Let `run` show every new state.
 export function watch(run) {
   show = run;
-  addEventListener("popstate", show);
+  addEventListener("popstate", () => show({ back: true }));
 }
 
 export function state() {
@@ -14,10 +15,29 @@ export function state() {
     item: p.get("item") ?? "", photograph: history.state?.photograph ?? null };
 }
 
-export function go(change, { replace = false } = {}) {
-  const s = { ...state(), ...change };
-  history[replace ? "replaceState" : "pushState"]({ photograph: s.photograph }, "", address(s));
+export function go(change, { replace = false, draft = false } = {}) {
+  const before = state(), s = { ...before, ...change };
+  const same = address(s) === address(before) && s.photograph === before.photograph;
+  const entry = { photograph: s.photograph, draft, opened: opened(before.item, s.item) };
+  history[replace || same ? "replaceState" : "pushState"](entry, "", address(s));
   show();
+}
+
+function opened(before, item) {
+  const count = history.state?.opened ?? 0;
+  if (!item || item === before) return item ? count : 0;
+  return before && !count ? 0 : count + 1;   // 0: the address itself named the item, there is no search to go back to
+}
+
+// The words in the box: what is typed in one go is one entry of the history.
+export function say(q, { draft }) {
+  go({ q }, { replace: Boolean(history.state?.draft), draft });
+}
+
+export function closeItem() {
+  const count = history.state?.opened;
+  if (count) history.go(-count);
+  else go({ item: "" });
 }
 
 function address(s) {
