@@ -321,12 +321,89 @@ def test_an_item_opens_at_its_top_and_a_press_beside_it_closes_it(page: Page) ->
     assert page.focused().startswith("open ")
 
 
+def test_the_focus_stays_where_the_keyboard_has_pressed(page: Page) -> None:
+    page.press('#facets details[data-field="gender"] button')
+    page.until(lambda: len(page.all("#chips button")) == 1 and page.one("#facets [aria-pressed=true]"))
+    assert page.focused().startswith("gender=")
+    page.press('#facets details[data-field="category"] li:nth-child(2) button')
+    page.until(lambda: len(page.all("#chips button")) == 2)
+    page.press("#chips button")
+    page.until(lambda: len(page.all("#chips button")) == 1)
+    assert page.focused().startswith("category: ")
+    page.press("#chips button")
+    page.until(lambda: not page.all("#chips button"))
+    assert page.focused() == "chips"
+    page.until(lambda: not page.all("#facets [aria-pressed=true]"))
+    before = page.titles()
+    page.press("#hits .hit:nth-child(5) .acts button")
+    page.changed(before)
+    first = page.script("return document.querySelector('#hits .open').dataset.key")
+    page.until(lambda: page.focused() == first)
+
+
 def test_rings_of_focus_lie_within_what_would_cut_them_off(page: Page) -> None:
     page.press("body", Keys.TAB)
     for selector in ("#hits .open", "#hits .acts button"):
         page.script("arguments[0].focus({ focusVisible: true })", page.one(selector))
         offset = page.script("return getComputedStyle(document.activeElement).outlineOffset")
         assert offset == "-3px"
+
+
+def test_all_values_of_a_field_can_be_reached(page: Page) -> None:
+    page.script(
+        "const real = fetch; window.fetch = async (a, o) => { const answer = await real(a, o);"
+        " if (!a.startsWith('/v1/facets')) return answer; const body = await answer.json();"
+        " const n = Math.min(20, new URL(a, location).searchParams.get('limit'));"
+        " body.facets.category = [...Array(n).keys()].map((i) => ({ value: `kind ${i}`, count: 20 - i }));"
+        " return Response.json(body); };"
+    )
+    page.type("coat")
+    page.click('#facets details[data-field="gender"] button')
+    values = '#facets details[data-field="category"] li'
+    page.until(lambda: len(page.all(values)) == 12)
+    page.press("#facets .extent")
+    page.until(lambda: len(page.all(values)) == 20)
+    assert (page.focused(), page.one("#facets .extent").text) == ("all category", "Show fewer")
+    page.press("#facets .extent")
+    page.until(lambda: len(page.all(values)) == 12)
+
+
+def test_several_values_of_a_field_can_be_chosen_and_the_others_stay_counted(page: Page) -> None:
+    def facets() -> dict[str, str]:
+        texts = (one.text.rsplit("\n", 1) for one in page.all('#facets details[data-field="category"] button'))
+        return dict(texts)  # type: ignore[arg-type]
+
+    before = facets()
+    first, second = list(before)[:2]
+    page.click(f'[data-key="category={first}"]')
+    page.until(lambda: len(page.all("#facets [aria-pressed=true]")) == 1)
+    assert facets() == before
+    page.click(f'[data-key="category={second}"]')
+    page.until(lambda: len(page.all("#facets [aria-pressed=true]")) == 2)
+    both = int(before[first]) + int(before[second])
+    page.until(lambda: page.one("#status").text.startswith(f"{both} photographs searched"))
+    assert [chip.text.split("\n")[0] for chip in page.all("#chips button")] == [
+        f"category: {first}",
+        f"category: {second}",
+    ]
+    page.click("#chips button")
+    page.until(lambda: page.one("#status").text.startswith(f"{before[second]} photograph"))
+    assert len(page.all("#chips button")) == 1
+
+
+def test_the_address_takes_every_filter_that_the_api_takes(page: Page) -> None:
+    page.open("?where=gender!=men&where=category=denim,'pants',dresses&where=captions~the")
+    chips = [chip.text.split("\n")[0] for chip in page.all("#chips button")]
+    assert chips == ["gender!=men", "category: denim", "category: pants", "category: dresses", "captions~the"]
+    assert all("women" in facts.text for facts in page.all("#hits .facts"))
+    page.driver.get(page.address + "?where=colr=red&where=gender!!")
+    page.until(lambda: "cannot read the filter" in page.problem() or "no field" in page.problem())
+    page.click("#chips li:nth-child(2) button")
+    page.until(lambda: "the collection has no field 'colr'" in page.problem())
+    page.click("#chips button")
+    page.until(page.hits)
+    assert page.problem() == ""
+    page.forgive()
 
 
 def test_compared_lists_have_headings_and_grow_together(page: Page) -> None:
