@@ -428,6 +428,14 @@ def test_compared_lists_have_headings_and_grow_together(page: Page) -> None:
     assert not page.one("#hits-heading").is_displayed()
 
 
+def test_a_missing_photograph_leaves_words_in_its_place(page: Page) -> None:
+    title = page.one("#hits img").get_attribute("alt")
+    page.script("arguments[0].dispatchEvent(new Event('error'))", page.one("#hits img"))
+    place = page.one("#hits .open .missing")
+    assert place.text == "no photograph"
+    assert place.get_attribute("aria-label") == f"{title} (no photograph)"
+
+
 def test_an_item_that_does_not_exist_is_said_to_be_missing(page: Page) -> None:
     page.open("?item=nope")
     page.until(lambda: page.one("#status").text)
@@ -476,6 +484,26 @@ def test_words_are_dropped_on_the_search_box_as_on_any_other(page: Page) -> None
     assert page.problem() == ""
 
 
+def test_a_wrong_key_is_said_to_be_wrong_and_a_right_one_shows_what_was_asked(page: Page, locked: str) -> None:
+    id = page.script("return document.querySelector('#hits .open').dataset.key.slice(5)")
+    page.driver.get(f"{locked}?q=coat&like={id}")
+    page.until(lambda: page.one("#key").is_displayed())
+    for wrong, words in (("ключ", "No key is like that"), ("open", "does not know that key")):
+        page.one("#key-value").send_keys(wrong + Keys.ENTER)
+        page.until(lambda words=words: words in page.one("#key-problem").text)  # type: ignore[misc]
+        assert page.one("#key-value").get_attribute("value") == ""
+    page.one("#key-value").send_keys(Keys.ESCAPE)
+    page.until(lambda: "asks for a key" in page.problem())
+    assert not page.one("#key").is_displayed()
+    page.one("#words").send_keys(Keys.ENTER)
+    page.until(lambda: page.one("#key").is_displayed())
+    page.one("#key-value").send_keys("sésame" + Keys.ENTER)
+    page.until(page.hits)
+    page.until(lambda: page.script("return document.querySelector('#chips img')?.naturalWidth > 0"))
+    page.script("sessionStorage.clear()")
+    page.forgive()
+
+
 @pytest.mark.parametrize("state", ["?q=denim", "?q=denim&item=first", "?q=denim&other=exact"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_barrier(page: Page, state: str, scheme: str) -> None:
@@ -490,7 +518,7 @@ def test_axe_finds_no_barrier(page: Page, state: str, scheme: str) -> None:
         page.open(state)
         page.until(lambda: page.all('#hits [title="Judge wrong"]'))
         page.click('#hits [title="Judge wrong"]')
-
+        page.script("document.querySelector('#hits .hit:nth-child(2) img').dispatchEvent(new Event('error'))")
     page.driver.execute_script(files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
     found = page.driver.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
     page.script("localStorage.clear()")
