@@ -70,9 +70,9 @@ def rank_histogram(first_ranks: Sequence[int | None], gallery: int) -> str:
             f'<rect class="bar" x="{left + 2:.1f}" y="{y(share):.1f}" width="{max(1.0, step - 4):.1f}" '
             f'height="{height * share / top:.1f}"><title>rank {escape(name)}: {share:.3f}</title></rect>',
             f'<line class="chance" x1="{left:.1f}" x2="{left + step:.1f}" y1="{y(level):.1f}" y2="{y(level):.1f}"/>',
-            _text(left + step / 2, _HEIGHT - _BOTTOM + (18 if number % 2 == 0 or step > 56 else 30), name, "middle"),
+            _text(left + step / 2, _HEIGHT - _BOTTOM + (18 if number % 2 == 0 or step > 56 else 28), name, "middle"),
         ]
-    parts.append(_text(_LEFT + (_WIDTH - _LEFT - _RIGHT) / 2, _HEIGHT - 2, "rank of the photograph", "middle"))
+    parts.append(_text(_LEFT + (_WIDTH - _LEFT - _RIGHT) / 2, _HEIGHT - 5, "rank of the photograph", "middle"))
     return _svg("share of the queries by the rank of their photograph, and the level of chance", _HEIGHT, parts)
 
 
