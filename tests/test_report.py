@@ -101,6 +101,7 @@ def test_the_page_is_well_formed_and_nothing_of_the_users_becomes_markup(folder:
     page.close()
     assert not page.open
     assert "script" not in {tag for tag, _ in page.tags}
+    assert [tag for tag, _ in page.tags if tag in ("main", "h1")] == ["main", "h1"]
     assert NASTY in page.text
 
 
@@ -128,6 +129,8 @@ def test_the_plots_are_well_formed_and_lie_within_their_frame(folder: Path) -> N
             assert all(0 <= x <= width for x in [*xs, *(float(x) for x, _ in points)])
             assert all(0 <= y <= height for y in [*ys, *(float(y) for _, y in points)])
             assert float(element.attrib.get("height", 0)) >= 0
+            if element.tag == "text":
+                assert float(element.attrib["y"]) + 4 <= height  # descenders
 
 
 def test_every_figure_stands_in_the_page_with_gallery_chance_interval_and_definition(
