@@ -123,6 +123,9 @@ def test_the_contact_sheet_is_one_file_without_requests(home: Path) -> None:
     assert len(pictures) == 4
     assert all(str(picture["src"]).startswith("data:image/jpeg;base64,") and picture["alt"] for picture in pictures)
     assert "<b>red" not in page
+    assert page.count("<main>") == page.count("<h1>") == 1
+    ids = [hit["id"] for hit in hits(engine("query", "<b>red & blue</b>", "-k", 4, "--json", folder=home))]
+    assert all(f"<span>{str(id)[-16:]}</span>" in page for id in ids)  # what tells one id from another is in sight
     assert "http" not in page.replace("http-equiv", "")
 
 

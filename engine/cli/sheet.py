@@ -14,6 +14,8 @@ from ingest.photograph import thumbnail
 
 SIDE = 240
 """The longer side of a picture on the sheet, in pixels."""
+END = 16
+"""So many characters at the end of an id stay in sight: it is there that ids differ."""
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d1d1f; --dim: #6b6b70; --paper: #fbfaf8; --card: #fff; --line: #e7e4df; }
@@ -22,7 +24,8 @@ STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; padding: 2.5rem clamp(1rem, 4vw, 4rem); background: var(--paper); color: var(--ink);
   font: 15px/1.45 system-ui, sans-serif; }
-h2 { font: 500 1.7rem/1.2 Georgia, serif; margin: 0 0 1.2rem; }
+h1 { font-size: .82rem; font-weight: 500; color: var(--dim); margin: 0 0 .4rem; }
+h2 { font: 500 1.7rem/1.2 Georgia, serif; margin: 0 0 1.2rem; overflow-wrap: anywhere; }
 section + section { margin-top: 3.5rem; }
 ol { list-style: none; margin: 0; padding: 0; display: grid; gap: 1.1rem;
   grid-template-columns: repeat(auto-fill, minmax(170px, 1fr)); }
@@ -32,8 +35,9 @@ img { max-width: 100%; max-height: 100%; display: block; }
 .small { width: 75%; }
 .words { padding: .7rem .8rem .8rem; }
 .score { float: right; color: var(--dim); font-variant-numeric: tabular-nums; font-size: .82rem; }
-.rank { color: var(--dim); font-size: .82rem; display: block; margin-right: 3rem; overflow: hidden;
-  white-space: nowrap; text-overflow: ellipsis; }
+.rank, .id { color: var(--dim); font-size: .82rem; white-space: nowrap; }
+.id { display: flex; }
+.start { overflow: hidden; text-overflow: ellipsis; }
 p { margin: .2rem 0 0; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; overflow: hidden; }
 .about { color: var(--dim); font-size: .8rem; }
 """
@@ -42,11 +46,12 @@ p { margin: .2rem 0 0; display: -webkit-box; -webkit-box-orient: vertical; -webk
 def write_sheet(path: Path, answers: Sequence[Answer]) -> None:
     """Write the hits of one or several queries to ``path``; no script, no request to anywhere."""
     sections = "\n".join(_section(answer) for answer in answers)
+    title = escape(", ".join(answer.query for answer in answers)[:80] or "contact sheet")
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(', '.join(answer.query for answer in answers)[:80] or 'contact sheet')}</title>"
-        f"<style>{STYLE}</style></head><body>\n{sections}\n</body></html>\n"
+        f"<title>{title}</title><style>{STYLE}</style></head><body><main>\n<h1>Contact sheet</h1>\n"
+        f"{sections}\n</main></body></html>\n"
     )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,6 +85,11 @@ def _card(rank: int, hit: Hit) -> str:
         )
     return (
         f'<li><div class="frame">{picture}</div><div class="words"><span class="score">{hit.score:.3f}</span>'
-        f'<span class="rank">{rank} · {escape(hit.item_id)}</span>'
+        f'<span class="rank">{rank}</span>{_id(hit.item_id)}'
         f'<p>{title}</p><p class="about">{about}</p></div></li>'
     )
+
+
+def _id(id: str) -> str:
+    start, end = escape(id[:-END]), escape(id[-END:])
+    return f'<span class="id" title="{escape(id)}"><span class="start">{start}</span><span>{end}</span></span>'
