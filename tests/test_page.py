@@ -114,7 +114,8 @@ class Page:
         return self.titles()
 
     def changed(self, before: list[str]) -> list[str]:
-        titles: list[str] = self.until(lambda: (now := self.titles()) and now != before and now)
+        """Wait for other hits than ``before``; further pages of the same ones do not count."""
+        titles: list[str] = self.until(lambda: (now := self.titles()) and now[:24] != before[:24] and now)
         return titles
 
     def type(self, words: str) -> None:
