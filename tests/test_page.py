@@ -21,6 +21,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from workshop import copy_store, over_http
 
 from engine.encoder import Encoder
+from engine.filters import parse_where
 from engine.store.edge import EdgeStore
 from eval.truth import load_ground_truth
 from serve.app import make_app
@@ -405,6 +406,41 @@ def test_the_address_takes_every_filter_that_the_api_takes(page: Page) -> None:
     page.until(page.hits)
     assert page.problem() == ""
     page.forgive()
+
+
+def test_the_server_reads_a_chosen_value_as_the_page_wrote_it(page: Page) -> None:
+    odd = [
+        "Navy Blue",
+        "Sport, outdoors",
+        '5" heel',
+        '"quoted"',
+        "it's",
+        "'",
+        "=x",
+        " spaced ",
+        "back\\slash",
+        ",",
+        "a\nb",
+    ]
+    where, read = page.driver.execute_async_script(
+        "const [values, done] = arguments; import('/page/where.js').then(({ toggled, chosen }) => {"
+        " const where = values.reduce((where, value) => toggled(where, 'colour', value), ['price<5']);"
+        " done([where, chosen(where, 'colour')]); })",
+        odd,
+    )
+    assert read == odd
+    assert parse_where(where[1:]) == {"must": [{"key": "colour", "match": {"any": odd}}]}
+    for value in odd:
+        clause = page.driver.execute_async_script(
+            "import('/page/where.js').then((m) => arguments[1](m.toggled([], 'colour', arguments[0])))", value
+        )
+        assert parse_where(clause) == {"must": [{"key": "colour", "match": {"value": value}}]}
+
+
+def test_chips_and_facets_call_a_field_the_same(page: Page) -> None:
+    page.open("?where=sleeve_length=long")
+    assert page.one("#chips button").text.startswith("sleeve length: long")
+    assert "sleeve length" in [one.text for one in page.all("#facets summary")]
 
 
 def test_compared_lists_have_headings_and_grow_together(page: Page) -> None:
