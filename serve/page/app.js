@@ -61,6 +61,7 @@ async function show({ back = false } = {}) {
     const answers = await Promise.all(asks.map(search));
     if (number !== asked) return;
     const took = Math.round(performance.now() - started);
+    failing = false;
     sides = answers.map((answer, at) => ({ list: [hits, others][at], asks: asks[at], next: answer.next }));
     draw(answers.map((answer) => answer.hits), compared);
     if (!back) scrollTo(0, 0);
