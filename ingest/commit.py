@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from engine.errors import StoreError
-from engine.records import FieldKind, FilterJSON, Payload, Point, Record, point_id
+from engine.records import FieldKind, FilterJSON, Payload, Point, Record, Value, point_id
 from engine.store.protocol import Store
 from engine.store.schema import check_payload
 from ingest.ledger import Entry, Ledger, State, facts_of
 from ingest.perceptual import LookIndex
-from ingest.sources.kinds import as_text
 from ingest.sources.source import Source, archive_and_member
 from ingest.summary import Problem, Summary
 
@@ -33,7 +32,7 @@ class Run:
 
     ``seen``: ids of the source's items. ``pending``: those among them that must be read. ``owners``: by SHA-256, the
     item that others with the same bytes are duplicates of; those that are yet to be committed are not among them.
-    ``in_words``: fields of words in the collection, of which this source says numbers or whether they are so.
+    ``in_words``: fields of words in the collection, for which this source has numbers.
     ``lenders``: by SHA-256, an item whose vector the store has, or will have by the time that it is asked for.
     """
 
@@ -240,7 +239,7 @@ def _payload(run: Run, fetched: Fetched, seen: Embedded) -> Payload:
     item = fetched.item
     payload: Payload = {
         **item.payload,
-        **{name: as_text(item.payload[name]) for name in run.in_words & item.payload.keys()},
+        **{name: _in_words(item.payload[name]) for name in run.in_words & item.payload.keys()},
         "item_id": item.id,
         "uri": item.uri,
         "source": run.source.kind,
@@ -252,6 +251,11 @@ def _payload(run: Run, fetched: Fetched, seen: Embedded) -> Payload:
     if item.captions and item.captions != (item.payload.get("title"),):
         payload["captions"] = list(item.captions)
     return payload
+
+
+def _in_words(number: Value) -> str:
+    """Return a number as a keyword column has it: whole ones without a fraction, though others of theirs have one."""
+    return str(int(number)) if isinstance(number, float) and number.is_integer() else str(number)
 
 
 def _entry(run: Run, fetched: Fetched, state: State, reason: str = "") -> Entry:

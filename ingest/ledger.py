@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import marshal
 import sqlite3
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -105,6 +106,13 @@ class Ledger:
             with self._db:
                 self._db.execute("DELETE FROM files")
                 self._db.execute("INSERT OR REPLACE INTO about VALUES ('collection_id', ?)", (collection_id,))
+
+    @property
+    def id(self) -> str:
+        """What tells this ledger from all others."""
+        with self._translated(), self._db:
+            self._db.execute("INSERT OR IGNORE INTO about VALUES ('id', ?)", (uuid.uuid4().hex,))
+            return str(self._db.execute("SELECT value FROM about WHERE key = 'id'").fetchone()[0])
 
     def entries(self) -> list[Entry]:
         """Return every entry without its look, in the order in which they were committed."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from itertools import chain, islice
 
 from engine.records import Record
 from engine.store.protocol import Store
 from ingest.commit import Run, is_there
 from ingest.ledger import Entry, Ledger
+from ingest.sources.tar import is_archive
 
 PAGE = 1000
 """Points that are asked for at once."""
@@ -18,25 +18,31 @@ PAGE = 1000
 def known_entries(ledger: Ledger, store: Store, root: str) -> dict[str, Entry]:
     """Return the ledger's entries by item id, put right where the store says otherwise.
 
-    Others write to a collection too, with a ledger of their own or none. An entry whose point is gone, or was made of
-    another file, is dropped, so that its file is embedded again. A point without an entry gets one: of ``root`` where
-    its file is gone from there, so that it is reported as missing, and pruned; else of a root that nobody knows, so
-    that another photograph of the same id does not take its place.
+    Where no other ledger was ever at work on the collection, numbers that agree are enough. Else an entry whose point
+    is gone, or was made of another file, is dropped, so that its file is embedded again. A point without an entry gets
+    one: of ``root`` where its file is gone from there, so that it is reported as missing, and pruned; else of a root
+    that nobody knows, so that another photograph of the same id does not take its place.
     """
-    folder = root if os.path.isdir(root) else os.path.dirname(root)  # noqa: PTH112, PTH120
+    points = store.count()  # first of all: this keeps other processes out, where no server lets them in
+    known = {entry.item_id: entry for entry in ledger.entries()}
+    ledgers = store.spec().ledgers
+    if ledgers == [ledger.id] and points == sum(1 for entry in known.values() if entry.state != "quarantined"):
+        return known
+    if ledger.id not in ledgers:
+        store.add_ledger(ledger.id)
+    place = root + "!" if is_archive(root) else (root if os.path.isdir(root) else os.path.dirname(root)) + os.sep  # noqa: PTH112, PTH120
     true: set[str] = set()
     strangers: dict[str, Entry] = {}
-    records = _held(store)
-    first = list(islice(records, 1))  # before the ledger: this keeps other processes out, where no server lets them in
-    known = {entry.item_id: entry for entry in ledger.entries()}
-    for record in chain(first, records):
+    for record in _held(store):
         payload = record.payload or {}
         item_id, uri = str(payload.get("item_id")), str(payload.get("uri"))
         entry = known.get(item_id)
-        if entry and entry.state != "quarantined" and (entry.uri, entry.sha256) == (uri, payload.get("sha256")):
+        if entry and entry.state != "quarantined" and entry.sha256 == payload.get("sha256"):
             true.add(item_id)
+            if entry.uri != uri:  # another knows the same file by another path
+                known[item_id] = entry._replace(uri=uri)
         else:
-            gone = uri.startswith(folder + os.sep) and not is_there(uri)
+            gone = uri.startswith(place) and not is_there(uri)
             strangers[item_id] = Entry(item_id, uri, root if gone else "", -1, -1, b"", "indexed")
     if untrue := [one.item_id for one in known.values() if one.state != "quarantined" and one.item_id not in true]:
         ledger.remove(untrue)

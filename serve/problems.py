@@ -46,7 +46,7 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, 
     return Response(json.dumps(body), status, dict(headers or {}), "application/problem+json")
 
 
-def only_known(request: Request) -> None:
+async def only_known(request: Request) -> None:
     """Refuse a parameter that the API's route does not know: a slip must not be a silence."""
     if not request.url.path.startswith("/v1/"):  # the page's own address is its state
         return

@@ -287,7 +287,7 @@ def test_a_reader_that_leaves_early_is_no_failure(home: Path, command: tuple[str
 
 
 def test_a_closed_stdout_is_no_failure(home: Path) -> None:
-    for command in ("query dress", "status", "facets --json"):
+    for command in ("query dress", "query -", "status", "facets --json"):
         shell = f"{sys.executable} -m engine.cli.main {command} 0>&- 1>&-"
         env = {**CLEAN, "PYTHONPATH": str(Path(__file__).parent.parent), "XDG_STATE_HOME": str(home)}
         result = subprocess.run(shell, shell=True, cwd=home, capture_output=True, text=True, env=env)

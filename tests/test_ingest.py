@@ -197,7 +197,7 @@ def test_changed_metadata_changes_the_payload_and_keeps_the_vector(shop: Shop) -
 
 
 def test_a_later_source_may_say_in_other_kinds_what_the_collection_has(shop: Shop) -> None:
-    for name, size, price in (("a", "S", 5), ("b", 38, 9.5)):
+    for name, size, price in (("a", "S", 5), ("b", 38.0, 9.5)):
         paint(shop.photos / name / f"{name}.png", ord(name))
         (shop.photos / name / f"{name}.json").write_text(json.dumps({"size": size, "price": price}))
         assert shop.ingest(shop.photos / name) == Summary(found=1, indexed=1)
@@ -536,6 +536,7 @@ def test_points_that_another_has_taken_away_and_made_up_for_in_number_are_embedd
         (taken,) = store.retrieve([point_id("photo-01")], vectors=True)
         assert taken.vector is not None and taken.payload
         store.delete([taken.id])
+        store.add_ledger("theirs")
         theirs = {**taken.payload, "item_id": "theirs", "uri": str(shop.photos / "theirs.png")}
         store.upsert([Point(point_id("theirs"), taken.vector, theirs)])
     assert shop.ingest(prune=True) == Summary(found=4, indexed=1, unchanged=3, pruned=1)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -233,6 +235,29 @@ def test_more_requests_than_allowed_are_told_to_come_again(ingested: Path, bundl
         answer = client.get("/v1/search?q=x")
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
         assert client.get("/healthz").status_code == 200
+
+
+def test_a_server_whose_threads_are_all_at_work_says_that_it_lives(
+    ingested: Path, bundled_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, at_work = threading.Event(), threading.Semaphore(0)
+
+    def wait(*_: object, **__: object) -> int:
+        at_work.release()
+        go_on.wait()
+        return 0
+
+    for client in client_of(ingested, bundled_encoder, Limits(in_flight=100)):
+        monkeypatch.setattr(EdgeStore, "count", wait)
+        with ThreadPoolExecutor(60) as pool:
+            busy = [pool.submit(client.get, "/readyz") for _ in range(60)]
+            for _ in range(40):
+                assert at_work.acquire(timeout=60)
+            try:
+                assert client.get("/healthz").status_code == 200
+            finally:
+                go_on.set()
+            assert {one.result().status_code for one in busy} == {200}
 
 
 def test_only_named_pages_may_call_from_a_browser(ingested: Path, bundled_encoder: Encoder) -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from engine.errors import SourceError, UsageError
 from engine.records import Item
-from ingest.sources.detect import KINDS, open_source
+from ingest.sources.detect import KINDS, check_columns, open_source
 from ingest.sources.table import Columns
 
 KAGGLE = "id,gender,masterCategory,subCategory,articleType,baseColour,season,usage,productDisplayName\n"
@@ -56,7 +56,13 @@ def test_named_columns_mean_a_table(tmp_path: Path) -> None:
     photos(tmp_path, "1.jpg")
     (tmp_path / "shop.csv").write_text("foto\n1.jpg\n")
     assert open_source(tmp_path).kind == "folder"
-    assert open_source(tmp_path, columns=Columns(image="foto")).kind == "table"
+    table = open_source(tmp_path, columns=Columns(image="foto"))
+    assert table.kind == "table"
+    photos(tmp_path / "folder", "2.jpg")
+    folder = open_source(tmp_path / "folder")
+    check_columns([folder, table], Columns(image="foto"))
+    with pytest.raises(UsageError, match="is no table: leave them out"):
+        check_columns([folder], Columns(image="foto"))
 
 
 def test_deepfashion_is_known_by_its_names_its_captions_or_its_labels(tmp_path: Path) -> None:

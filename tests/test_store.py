@@ -539,6 +539,15 @@ def test_a_missing_collection_says_so_and_what_there_is(opener: Opener) -> None:
                 call()
 
 
+def test_every_ledger_that_was_at_work_is_remembered(opener: Opener, store: Store) -> None:
+    for id in ("one", "other"):
+        store.add_ledger(id)
+    assert store.spec().ledgers == ["one", "other"]
+    store.close()
+    with opener() as again:
+        assert again.spec().ledgers == ["one", "other"]
+
+
 def test_fields_can_be_added_later_and_integers_become_floats_but_no_kind_is_lost(
     opener: Opener, store: Store
 ) -> None:
@@ -549,6 +558,8 @@ def test_fields_can_be_added_later_and_integers_become_floats_but_no_kind_is_los
     assert store.spec().fields["brand"] == "keyword"
     store.add_fields({"colour": "text", "brand": "integer"})
     assert (store.spec().fields["colour"], store.spec().fields["brand"]) == ("keyword", "keyword"), "said in words"
+    with pytest.raises(StoreError, match=r"'colour' is keyword and cannot become bool: .* another collection"):
+        store.add_fields({"colour": "bool"})
     with pytest.raises(StoreError, match=r"'hat' is bool and cannot become keyword: .* another collection"):
         store.add_fields({"hat": "keyword"})
     with pytest.raises(StoreError, match="'width' is integer and cannot become float"):

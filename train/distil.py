@@ -147,7 +147,9 @@ def _check_begun(state: dict[str, Any], begun: dict[str, Any]) -> None:
     said = {"data": "other data", "checkpoints": "other checkpoints", "seed": "another seed"}
     for name, value in begun.items():
         if state.get(name) != value:
-            raise UsageError(f"last.pt belongs to {said[name]}: resume with what it was started with")
+            raise UsageError(
+                f"last.pt belongs to {said[name]}, or to an earlier version: resume with what it was started with"
+            )
 
 
 class _Looking:

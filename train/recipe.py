@@ -196,7 +196,7 @@ def inherit(recipe: Recipe, base: Checkpoint | None, *, both_towers: bool = True
 
 
 _KINDS: dict[type[Any], str] = {
-    tuple: "a list of whole numbers from 0 on, below 2**63",
+    tuple: "a list, not empty, of whole numbers from 0 on, below 2**63",
     bool: "true or false",
     str: "a text in quotation marks",
     int: "a whole number from 0 on, below 2**63",

@@ -257,7 +257,9 @@ class Run:
         if state.get("recipe") != json.dumps(asdict(self.recipe)):
             raise UsageError("last.pt belongs to another recipe: resume with the one it was started with")
         if state.get("data") != self.data:
-            raise UsageError("last.pt belongs to other data: resume with the --data it was started with")
+            raise UsageError(
+                "last.pt belongs to other data, or to an earlier version: resume with the --data it was started with"
+            )
         try:
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])

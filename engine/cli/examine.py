@@ -93,11 +93,12 @@ def eval_command(
     if path is None:
         raise UsageError("say what to examine: a PATH with captions, or --ground-truth FILE")
     from eval.split import split
-    from ingest.sources.detect import open_source
+    from ingest.sources.detect import check_columns, open_source
     from ingest.sources.table import Columns
 
     columns = Columns(id_column, image_column, title_column, caption_column, product_column)
     opened = open_source(path, source, columns=columns)
+    check_columns([opened], columns)
     print(f"source: {opened.description}", file=sys.stderr)
     from engine.records import Item
 

@@ -79,12 +79,13 @@ def ingest_command(
 
     Exit code 3 if some files were quarantined (they are named), 130 after Ctrl-C (run again to go on).
     """
-    from ingest.sources.detect import open_source
+    from ingest.sources.detect import check_columns, open_source
     from ingest.sources.table import Columns
 
     columns = Columns(id_column, image_column, title_column, caption_column, product_column)
     path = Path(os.path.abspath(path))  # noqa: PTH100 - the same folder, however it is spelt, gives the same uris
     opened = open_source(path, source, columns=columns, id_prefix=id_prefix)
+    check_columns([opened], columns)
     print(f"source: {opened.description}", file=sys.stderr)
     settings = settings_of(store, collection, model, device)
     with open_named_store(settings) as named, _Report(report) as problems:

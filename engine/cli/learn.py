@@ -189,9 +189,10 @@ def distil_command(
 
 def _opened(data: list[Path], kind: str, columns: Columns) -> list[Source]:
     """Open what is learnt from, all in the same way, and say what it is."""
-    from ingest.sources.detect import open_source
+    from ingest.sources.detect import check_columns, open_source
 
     sources = [open_source(path, kind, columns=columns) for path in data]
+    check_columns(sources, columns)
     for source in sources:
         print(f"data: {source.description}", file=sys.stderr)
     return sources

@@ -92,6 +92,11 @@ class EdgeStore:
                     shard.update(qe.UpdateOperation.create_field_index(name, field_index(kind)))
                 self._owner.set_spec(replace(self.spec(), fields={**before, **new}))
 
+    def add_ledger(self, id: str) -> None:
+        """Write into the passport that an ingest with this ledger writes to the collection too."""
+        with self._owner.writing(0):
+            self._owner.set_spec(self.spec().with_ledger(id))
+
     # --- writing
 
     def upsert(self, points: Sequence[Point]) -> None:

@@ -7,7 +7,7 @@ shape (d,), of unit length, stored under the name ``image``; beside each may lie
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from engine.records import FieldKind, FilterJSON, Hit, Point, Record, Value, Vector
@@ -28,6 +28,15 @@ class CollectionSpec:
     passport: Mapping[str, Any]
     fields: Mapping[str, FieldKind] = field(default_factory=dict)
     patches: int = 0
+
+    @property
+    def ledgers(self) -> list[str]:
+        """The ledgers of all ingests that have written to the collection."""
+        return list(self.passport.get("ledgers", []))
+
+    def with_ledger(self, id: str) -> CollectionSpec:
+        """Return the spec with one more ledger."""
+        return replace(self, passport={**self.passport, "ledgers": [*self.ledgers, id]})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +85,9 @@ class Store(Protocol):
 
         A field of integers becomes one of floats where a source has these; what is stored stays as it is.
         """
+
+    def add_ledger(self, id: str) -> None:
+        """Write into the passport that an ingest with this ledger writes to the collection too."""
 
     def upsert(self, points: Sequence[Point]) -> None:
         """Write points, all or none: checked for dimension, finite unit vectors and payload types beforehand."""

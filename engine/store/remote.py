@@ -107,6 +107,11 @@ class RemoteStore:
         self._ask("add_fields", fields)
         self._known = None
 
+    def add_ledger(self, id: str) -> None:
+        """See `Store`."""
+        self._ask("add_ledger", id)
+        self._known = None
+
     # --- writing
 
     def upsert(self, points: Sequence[Point]) -> None:

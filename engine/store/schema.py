@@ -21,7 +21,7 @@ from engine.records import FieldKind, Point, Value, Vector, point_id
 from engine.store.protocol import PATCHES_NAME, VECTOR_NAME, CollectionSpec, SearchSpec
 
 SCHEMA_VERSION = 1
-"""Raised when a field is renamed or changes its kind; a new field leaves it alone."""
+"""Raised when one of the fields below is renamed or changes its kind; a new field leaves it alone."""
 
 CORE_FIELDS: Mapping[str, FieldKind] = {
     "product_id": "keyword",
@@ -108,7 +108,7 @@ def with_core_fields(spec: CollectionSpec) -> CollectionSpec:
 def check_fields(new: Mapping[str, FieldKind], existing: Mapping[str, FieldKind]) -> dict[str, FieldKind]:
     """Return those of the new fields that do not exist yet, and integers that must become floats.
 
-    A field of words takes what a source says of any kind, once it is said in words (`ingest.commit`).
+    A field of words takes numbers, which are then said in words (`ingest.commit`).
 
     Raises:
         StoreError: a name that is not snake_case, an unknown kind, or one that the field cannot take or become.
@@ -119,8 +119,10 @@ def check_fields(new: Mapping[str, FieldKind], existing: Mapping[str, FieldKind]
         if kind not in _KINDS:
             raise StoreError(f"the field {name!r} cannot be {kind!r}; the kinds are {', '.join(_KINDS)}")
         known, ours = existing.get(name) or RESERVED_FIELDS.get(name), name in RESERVED_FIELDS
-        takes = known in (None, "keyword", "text") or {known, kind} == {"float", "integer"}
-        if known != kind and (ours or not takes):
+        groups = ({"keyword", "text"}, {"integer", "float"})
+        alike = known is None or any({known, kind} <= group for group in groups)
+        said = known in groups[0] and kind in groups[1]
+        if known != kind and (ours or not (alike or said)):
             raise StoreError(
                 f"the field {name!r} is {known} and cannot become {kind}: "
                 "rename it in the source, or choose another collection"

@@ -86,6 +86,10 @@ class ServerStore:
         """Index further payload fields; those that exist with the same kind are left alone."""
         self._known = self._home.add_fields(fields)
 
+    def add_ledger(self, id: str) -> None:
+        """Write into the passport that an ingest with this ledger writes to the collection too."""
+        self._known = self._home.add_ledger(id)
+
     def take_over(self, successor: str) -> None:
         """Let the alias mean what ``successor`` means, in one call, and delete what it meant; nothing is copied.
 

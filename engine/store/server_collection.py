@@ -130,6 +130,12 @@ class ServerCollection:
             self.call(lambda: self.client.update_collection(real, metadata=metadata(spec), timeout=self.timeout_s))
         return spec
 
+    def add_ledger(self, id: str) -> CollectionSpec:
+        """Add a ledger to the passport, and return the spec with it."""
+        spec, real = self.spec().with_ledger(id), self._real()
+        self.call(lambda: self.client.update_collection(real, metadata=metadata(spec), timeout=self.timeout_s))
+        return spec
+
     def info(self) -> models.CollectionInfo:
         """Return what the server says of the collection. Raises: StoreMissing."""
         try:

@@ -35,7 +35,7 @@ READING = frozenset(
         "health",
     ]
 )
-WRITING = frozenset(["create", "add_fields", "upsert", "set_payload", "delete", "optimize", "flush"])
+WRITING = frozenset(["create", "add_fields", "add_ledger", "upsert", "set_payload", "delete", "optimize", "flush"])
 """What may be asked of a store; the names are those of `engine.store.protocol.Store`."""
 _NOUNS = {noun.__name__: noun for noun in (CollectionSpec, SearchSpec, Health, Point, Record, Hit)}
 _NOUN, _ARRAY, _PAIRS = "$noun", "$float32", "$pairs"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from engine.errors import SourceError, UsageError
@@ -32,8 +33,6 @@ def open_source(path: Path, kind: str = "auto", *, columns: Columns | None = Non
     _check(path)
     named = columns is not None and columns != Columns()
     kind = detect(path, named=named) if kind == "auto" else kind
-    if named and kind != "table":
-        raise UsageError(f"{path} is no table but of the kind {kind!r}, which has no columns: leave them out")
     if kind != "tar" and kind != "table" and path.is_file():
         raise SourceError(f"{path} is one file, and {kind!r} needs a folder: name the folder")
     if kind == "table":
@@ -41,6 +40,13 @@ def open_source(path: Path, kind: str = "auto", *, columns: Columns | None = Non
     if kind == "deepfashion":
         return DeepFashionSource(path, id_prefix=id_prefix)
     return (TarSource if kind == "tar" else FolderSource)(path, id_prefix=id_prefix)
+
+
+def check_columns(sources: Sequence[Source], columns: Columns) -> None:
+    """Raise UsageError where columns are named, and none of ``sources`` has any."""
+    if columns != Columns() and all(source.kind != "table" for source in sources):
+        roots = ", ".join(str(source.root) for source in sources)
+        raise UsageError(f"columns are named, and {roots} is no table: leave them out, or name a table")
 
 
 def detect(path: Path, *, named: bool = False) -> str:

@@ -1,25 +1,27 @@
-"""The rows of a table file, whatever its format: CSV, TSV, JSON Lines, Parquet."""
+"""The rows of a table file, whatever its format: CSV, TSV, JSON Lines, or Parquet, which has a module of its own."""
 
 from __future__ import annotations
 
 import csv
 import os
+import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from sys import intern
-from typing import Any
 
 from engine.errors import SourceError
 from ingest.sources.files import parse_json, why
 from ingest.sources.kinds import flatten
+from ingest.sources.parquet import parquet_columns, parquet_rows
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 Cells = list[object]
 Row = tuple[int, Cells | str]
 _SMALL_BYTES = 16_000_000
+_LONGEST_LINES = 500
+"""Of one CSV record: each that is none might else have to be read to the end of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,9 @@ def open_table(path: Path) -> Table:
         raise SourceError(f"{path} is no table: give a file ending in {', '.join(TABLE_SUFFIXES)}")
     try:
         if suffix == ".parquet":
-            return Table(path, _parquet_columns(path))
+            columns = parquet_columns(path)
+            _check_columns(path, columns)
+            return Table(path, columns)
         if suffix in (".jsonl", ".ndjson"):
             return Table(path, _json_columns(path))
         return _csv_table(path)
@@ -134,6 +138,8 @@ class _Lines:
         line = self._again.popleft() if self._again else next(self._file)
         self.taken.append(line)
         self.number += 1
+        if len(self.taken) > _LONGEST_LINES:
+            raise csv.Error(f"a record of more than {_LONGEST_LINES} lines")
         return line
 
     def give_back(self) -> None:
@@ -148,13 +154,15 @@ def _csv_records(lines: _Lines, delimiter: str) -> Iterator[tuple[int, list[str]
     A quotation mark that is not closed swallows the rows behind it, up to the next one. Where a record of several
     lines is not as strict CSV has it, only its first line is given up.
     """
+    blank = re.compile(rf'" +(?={re.escape(delimiter)}|\r?$)')
     reader = csv.reader(lines, delimiter=delimiter)
     while True:
         lines.taken.clear()
         try:
             row = next(reader)
             if len(lines.taken) > 1:
-                list(csv.reader(lines.taken, delimiter=delimiter, strict=True))
+                tidy = (blank.sub('"', line) for line in lines.taken)
+                list(csv.reader(tidy, delimiter=delimiter, strict=True))
         except StopIteration:
             return
         except csv.Error as error:
@@ -193,96 +201,10 @@ def _json_objects(path: Path) -> Iterator[tuple[int, dict[str, object] | str]]:
             yield number, flatten(row) if isinstance(row, dict) else "no JSON object"
 
 
-def _parquet_columns(path: Path) -> list[str]:
-    columns: list[str] = []
-
-    def add(fields: Iterable[Any], prefix: str) -> None:
-        for field in fields:
-            inner = list(field.type) if hasattr(field.type, "get_field_index") else []  # a struct
-            if any(part.name == "bytes" for part in inner):
-                raise SourceError(
-                    f"column {field.name!r} of {path} holds the photographs themselves: unpack them first"
-                )
-            if inner:
-                add(inner, f"{prefix}{field.name}_")
-            else:
-                columns.append(f"{prefix}{field.name}")
-
-    with _parquet_file(path) as file:
-        add(file.schema_arrow, "")
-    _check_columns(path, columns)
-    return columns
-
-
-def _parquet_rows(table: Table) -> Iterator[Row]:
-    number = 0
-    with _parquet_file(table.path) as file:
-        for batch in file.iter_batches(batch_size=4096):
-            names = batch.schema.names
-            columns = [_values(column, name, table.path) for name, column in zip(names, batch, strict=True)]
-            for cells in zip(*columns, strict=True):
-                number += 1
-                flat = flatten(dict(zip(names, cells, strict=True)))
-                yield number, [flat.get(name) for name in table.columns]
-
-
-def _values(column: Any, name: str, path: Path) -> list[object]:  # noqa: ANN401 - pyarrow may be missing
-    """Return a column's values; times that Python does not know, as those of the year 10,000, as texts."""
-    import pyarrow
-
-    try:
-        values: list[object] = column.cast(_readable(column.type), safe=False).to_pylist()
-    except OverflowError:
-        try:
-            values = column.cast(pyarrow.string()).to_pylist()
-        except pyarrow.ArrowException:
-            raise SourceError(f"column {name!r} of {path} has times beyond the year 9999: make them texts") from None
-    except (pyarrow.ArrowInvalid, UnicodeDecodeError):
-        raise SourceError(
-            f"column {name!r} of {path} holds bytes that are no text: leave it out; "
-            "photographs must be unpacked into files first"
-        ) from None
-    return values
-
-
-def _readable(kind: Any) -> Any:  # noqa: ANN401
-    """Return the nearest type that Python can read: bytes as text, and microseconds, as finer times need pandas."""
-    import pyarrow
-    from pyarrow import types
-
-    if types.is_timestamp(kind) and kind.unit == "ns":
-        return pyarrow.timestamp("us", kind.tz)
-    if types.is_time64(kind):
-        return pyarrow.time64("us")
-    if types.is_duration(kind) and kind.unit == "ns":
-        return pyarrow.duration("us")
-    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
-        return pyarrow.string()
-    if types.is_list(kind) or types.is_large_list(kind):
-        return pyarrow.list_(_readable(kind.value_type))
-    if types.is_struct(kind):
-        return pyarrow.struct([field.with_type(_readable(field.type)) for field in kind])
-    return kind
-
-
-@contextmanager
-def _parquet_file(path: Path) -> Iterator[Any]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise SourceError(f"{path} needs an extra: pip install 'fashion-search-engine[parquet]'") from None
-    try:
-        with parquet.ParquetFile(path) as file:
-            yield file
-    except pyarrow.ArrowException as error:
-        raise SourceError(f"{path} is no readable Parquet file: {' '.join(str(error).split())[:200]}") from error
-
-
 _READERS: dict[str, Callable[[Table], Iterator[Row]]] = {
     ".csv": _csv_rows,
     ".tsv": _csv_rows,
     ".jsonl": _json_rows,
     ".ndjson": _json_rows,
-    ".parquet": _parquet_rows,
+    ".parquet": lambda table: parquet_rows(table.path, table.columns),
 }
