@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from eval.bounds import MEDIAN_RESAMPLES
 from eval.examination import DEFINITIONS, RELEVANCES, Examination, Figure, Group, TruthExamination
 
 _WORST_GROUPS = 5
@@ -56,7 +57,8 @@ def facts_of(examination: Examination) -> list[str]:
         )
     return [
         *facts,
-        f"Intervals: 95 %, bootstrap over products, {e.resamples:,} resamples, seed {e.seed}. Ties count against us.",
+        f"Intervals: 95 %, bootstrap over products, {e.resamples:,} resamples, "
+        f"at most {MEDIAN_RESAMPLES} for the median, seed {e.seed}. Ties count against us.",
     ]
 
 
