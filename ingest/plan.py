@@ -30,7 +30,7 @@ def known_entries(ledger: Ledger, store: Store, root: str) -> dict[str, Entry]:
         return known
     if ledger.id not in ledgers:
         store.add_ledger(ledger.id)
-    place = root + "!" if is_archive(root) else (root if os.path.isdir(root) else os.path.dirname(root)) + os.sep  # noqa: PTH112, PTH120
+    place = _place(root)
     true: set[str] = set()
     strangers: dict[str, Entry] = {}
     for record in _held(store):
@@ -49,6 +49,13 @@ def known_entries(ledger: Ledger, store: Store, root: str) -> dict[str, Entry]:
     for item_id in untrue:
         del known[item_id]
     return known | strangers
+
+
+def _place(root: str) -> str:
+    """Return what the uris begin with of all that a source may have had: of a table, whatever lies beside it."""
+    if os.path.isdir(root):  # noqa: PTH112
+        return root + os.sep
+    return root + "!" if is_archive(root) else os.path.dirname(root) + os.sep  # noqa: PTH120
 
 
 def _held(store: Store) -> Iterator[Record]:

@@ -562,6 +562,16 @@ def test_what_is_done_by_another_ledger_is_seen(shop: Shop, monkeypatch: pytest.
     assert not same_vector(shop.points()["coat"].vector, before)
 
 
+def test_without_its_ledger_an_archive_does_not_miss_what_lay_beside_it(shop: Shop) -> None:
+    paths = fill(shop, 2)
+    shop.ingest()
+    with tarfile.open(shop.photos.parent / "more.tar", "w") as archive:
+        archive.add(paths[0], "coat.png")
+    for path in [*paths, *(shop.store_folder / "fashion").glob("ledger.sqlite*")]:
+        path.unlink()
+    assert shop.ingest(shop.photos.parent / "more.tar", prune=True, foreign=2) == Summary(found=1, indexed=1)
+
+
 def test_without_its_ledger_everything_is_embedded_again_and_what_is_gone_can_be_pruned(shop: Shop) -> None:
     paths = fill(shop, 5)
     shop.ingest()
