@@ -90,7 +90,7 @@ def test_a_run_that_was_killed_and_resumed_gives_the_same_checkpoint(
         ((pair[::-1], WORDS, [drawings]), "other checkpoints"),
         ((pair, WORDS, [Retold(drawings, loud)]), "other data"),
     ):
-        with pytest.raises(UsageError, match=f"belongs to {what}: resume with what it was started with"):
+        with pytest.raises(UsageError, match=f"belongs to {what}, or to an earlier version: resume with what"):
             distil(*other, tmp_path / "parts", epochs=2, threads=1, resume=True)
     with pytest.raises(UsageError, match="belongs to another seed"):
         distil(*arguments, tmp_path / "parts", epochs=2, threads=1, seed=8, resume=True)

@@ -1207,7 +1207,7 @@ def test_a_run_is_not_resumed_with_other_data_of_the_same_size(
     drawings: Source, stopped: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(stopped, tmp_path / "run")
-    with pytest.raises(UsageError, match="belongs to other data: resume with the --data it was started with"):
+    with pytest.raises(UsageError, match="belongs to other data, or to an earlier version: resume with the --data"):
         train(TINY, [Retold(drawings, loud)], tmp_path / "run", threads=1, resume=True)
 
 
