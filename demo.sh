@@ -8,7 +8,7 @@ rm -rf "$demo"
 mkdir -p "$demo"
 say engine sample "$demo/look-book" --count 400
 say engine ingest "$demo/look-book" --store "$demo/store"
-say engine query "a woman in a red dress" --store "$demo/store" -k 5 --no-pictures --html "$demo/red-dress.html"
+say engine query "a woman in a blue dress" --store "$demo/store" -k 5 --no-pictures --html "$demo/blue-dress.html"
 say engine query "long sleeve denim" --where gender=men --store "$demo/store" -k 3 --no-pictures
 say engine facets upper_pattern upper_fabric sleeve_length --store "$demo/store"
 # all of them: the bundled checkpoint was trained on drawings of another seed
@@ -17,4 +17,4 @@ engine eval "$demo/look-book" --part all --store "$demo/store" --out "$demo/repo
 sed -n '1,40p' "$demo/eval.txt"
 
 printf '\nOpen these:\n'
-printf '  %s\n' "$PWD/$demo/red-dress.html" "$PWD/$demo/report/report.html" "$PWD/$demo/look-book/images"
+printf '  %s\n' "$PWD/$demo/blue-dress.html" "$PWD/$demo/report/report.html" "$PWD/$demo/look-book/images"
