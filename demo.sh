@@ -2,7 +2,12 @@
 # The main job from end to end, on drawings that the program makes itself. Usage: demo.sh FOLDER
 set -eu
 demo=${1:-demo}
-say() { printf '\n$ %s\n' "$*"; "$@"; }
+say() {
+    printf '\n$'
+    for word; do case $word in *' '*) printf ' "%s"' "$word" ;; *) printf ' %s' "$word" ;; esac; done
+    printf '\n'
+    "$@"
+}
 
 rm -rf "$demo"
 mkdir -p "$demo"

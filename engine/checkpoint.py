@@ -98,8 +98,9 @@ class Checkpoint:
 
     @property
     def name(self) -> str:
-        """The folder's name: what people call the model."""
-        return self.folder.name
+        """What people call the model: the folder's name, or that of the run which ``checkpoint`` lies in."""
+        folder = self.folder.absolute()
+        return folder.parent.name if folder.name == "checkpoint" else folder.name
 
     @cached_property
     def config(self) -> dict[str, Any]:

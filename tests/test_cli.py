@@ -18,7 +18,9 @@ import pytest
 from PIL import Image
 from tiny_clip import make_tiny_clip
 
-from engine.checkpoint import BUNDLED
+from engine.checkpoint import BUNDLED, Checkpoint
+from engine.cli import learn
+from engine.errors import UsageError
 from engine.records import point_id
 from eval.trec import read_qrels, read_run
 from ingest.lookbook.draw import draw_lookbook
@@ -337,6 +339,20 @@ def test_any_clip_folder_fills_and_answers_a_collection_of_its_own(home: Path) -
     options = ("--model", "own-clip", "--collection", "tiny", "--device", "cpu")
     assert engine("ingest", "look-book", *options, folder=home).returncode == 0
     assert len(hits(engine("query", "dress", "--json", *options, folder=home))) == 10
+
+
+def test_what_a_training_would_lack_in_the_end_is_told_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learn, "find_spec", lambda name: None if name == "onnxscript" else name)
+    with pytest.raises(UsageError, match=r"onnxscript is missing: pip install 'fashion-search-engine\[train\]'"):
+        learn.train_command("random-init", [tmp_path], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_is_called_what_its_run_is(tmp_path: Path) -> None:
+    assert Checkpoint(tmp_path / "red" / "checkpoint").name == "red"
+    assert Checkpoint(BUNDLED / "fashion-small").name == "fashion-small"
 
 
 def test_a_checkpoint_is_taught_words_and_the_last_line_says_where_it_lies(home: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +24,7 @@ from engine.cli.options import (
     SourceOption,
     TitleColumnOption,
 )
+from engine.errors import UsageError
 
 if TYPE_CHECKING:
     from ingest.sources.source import Source
@@ -60,6 +62,7 @@ def train_command(
     ] = False,
 ) -> None:
     """Train a checkpoint on the training part of photographs with captions."""
+    _check_extra()
     import dataclasses
 
     from train.cores import keep_memory
@@ -112,6 +115,7 @@ def teach_command(
     product_column: ProductColumnOption = None,
 ) -> None:
     """Teach a checkpoint what shoppers call things: synonyms, without a photograph being looked at."""
+    _check_extra()
     from engine.checkpoint import DEFAULT_MODEL, find_checkpoint
     from ingest.sources.table import Columns
     from train.synonyms import load_synonyms
@@ -162,6 +166,7 @@ def distil_command(
     product_column: ProductColumnOption = None,
 ) -> None:
     """Make one checkpoint of several: as fast as one of them, and nearly as good as all of them together."""
+    _check_extra()
     from train.cores import keep_memory
 
     keep_memory()
@@ -185,6 +190,13 @@ def distil_command(
             report=report,
         )
     print(folder)
+
+
+def _check_extra() -> None:
+    """Raise UsageError where what writes a checkpoint is missing: now, and not when the training is over."""
+    for name in ("onnx", "onnxscript", "matplotlib"):
+        if find_spec(name) is None:
+            raise UsageError(f"{name} is missing: pip install 'fashion-search-engine[train]'")
 
 
 def _opened(data: list[Path], kind: str, columns: Columns) -> list[Source]:

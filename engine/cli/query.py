@@ -96,7 +96,7 @@ def query_command(
     found = _ask_server(server, queries, page) if server else _search_here(settings, queries, page)
     answers = [output.Answer(one.text, hits) for one, hits in zip(queries, found, strict=True)]
     if group_by and not any(found):
-        print(f"nothing found that has a {group_by}: without --group-by there may be more", file=sys.stderr)
+        print(f"no photograph that was looked for has a {group_by}: leave out --group-by", file=sys.stderr)
     if html:  # before the screen, whose reader may go away
         from engine.cli.sheet import write_sheet
 
