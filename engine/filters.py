@@ -60,6 +60,11 @@ def parse_where(clauses: Sequence[str], not_clauses: Sequence[str] = ()) -> Filt
     return {name: conditions for name, conditions in filter.items() if conditions} or None
 
 
+def joined(filters: Sequence[FilterJSON]) -> FilterJSON:
+    """Return the filter by which all of ``filters`` must hold."""
+    return filters[0] if len(filters) == 1 else {"must": list(filters)}
+
+
 def load_filter(text: str) -> FilterJSON:
     """Read a filter that the user wrote as Qdrant's REST JSON.
 

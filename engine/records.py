@@ -22,6 +22,11 @@ NAMESPACE = uuid.UUID("6e2f9d1c-6a7a-5d0e-9c53-0c1f8f3b7a11")
 """Point ids are UUIDv5 of the item id in this namespace: public contract, never to change."""
 
 
+def is_text(text: str) -> bool:
+    """Say whether a text can be written as UTF-8: one half of a character, as JSON can name it, cannot."""
+    return text.isascii() or text == text.encode(errors="replace").decode()
+
+
 @lru_cache(maxsize=1024)
 def point_id(item_id: str) -> str:
     """Return the point id of an item: the UUIDv5 of its id, so that running again is always safe."""

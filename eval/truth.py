@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.errors import UsageError
+from engine.records import is_text
 from eval.bounds import RESAMPLES, Difference, paired_bootstrap
 from eval.examination import TruthCase, TruthExamination
 from eval.figures import Bootstrap, rank_figures
@@ -131,7 +132,7 @@ def load_ground_truth(path: Path) -> Truth:
 
 
 def _answers(path: Path, query: str, answers: object) -> dict[str, float]:
-    if not _is_text(query):
+    if not is_text(query):
         raise UsageError(f"{path}: the query {query!r} has half a character; mend it there")
     if not query.strip():
         raise UsageError(f"{path} has a query without a word: drop it")
@@ -140,7 +141,7 @@ def _answers(path: Path, query: str, answers: object) -> dict[str, float]:
     if not isinstance(answers, dict):
         raise UsageError(f"{path}: query {query!r} has {answers!r} for an answer; it must be {{item id: relevance}}")
     for item, relevance in answers.items():
-        if not _is_text(item):
+        if not is_text(item):
             raise UsageError(f"{path}: query {query!r}: the item {item!r} has half a character; mend it there")
         if not _is_number(relevance):
             shown = f"{relevance!r:.40}"
@@ -148,11 +149,6 @@ def _answers(path: Path, query: str, answers: object) -> dict[str, float]:
     if not any(relevance > 0 for relevance in answers.values()):
         raise UsageError(f"{path}: query {query!r} has no item with a relevance above 0; add one, or drop the query")
     return {item: float(relevance) for item, relevance in answers.items()}
-
-
-def _is_text(text: str) -> bool:
-    """Say whether a text can be written down: JSON can name one half of a character."""
-    return text.isascii() or text == text.encode(errors="replace").decode()
 
 
 def _is_number(value: object) -> bool:

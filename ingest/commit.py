@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from engine.errors import StoreError
-from engine.records import FieldKind, FilterJSON, Payload, Point, Record, Value, point_id
+from engine.records import FieldKind, FilterJSON, Payload, Point, Record, point_id
 from engine.store.protocol import Store
-from engine.store.schema import check_payload
+from engine.store.schema import NUMBERS, WORDS, check_payload
 from ingest.ledger import Entry, Ledger, State, facts_of
 from ingest.perceptual import LookIndex
+from ingest.sources.kinds import in_words
 from ingest.sources.source import Source, archive_and_member
 from ingest.summary import Problem, Summary
 
@@ -58,10 +59,8 @@ class Run:
 
     def __post_init__(self) -> None:
         """Compare what the source says of each field with what the collection has."""
-        words = ("keyword", "text")
-        self.in_words = {
-            name for name, kind in self.source.fields().items() if kind not in words and self.fields.get(name) in words
-        }
+        kinds = self.source.fields()
+        self.in_words = {name for name, kind in kinds.items() if kind in NUMBERS and self.fields.get(name) in WORDS}
 
     def summary(self) -> Summary:
         """Return the counts so far."""
@@ -239,7 +238,7 @@ def _payload(run: Run, fetched: Fetched, seen: Embedded) -> Payload:
     item = fetched.item
     payload: Payload = {
         **item.payload,
-        **{name: _in_words(item.payload[name]) for name in run.in_words & item.payload.keys()},
+        **{name: in_words(item.payload[name]) for name in run.in_words & item.payload.keys()},
         "item_id": item.id,
         "uri": item.uri,
         "source": run.source.kind,
@@ -251,11 +250,6 @@ def _payload(run: Run, fetched: Fetched, seen: Embedded) -> Payload:
     if item.captions and item.captions != (item.payload.get("title"),):
         payload["captions"] = list(item.captions)
     return payload
-
-
-def _in_words(number: Value) -> str:
-    """Return a number as a keyword column has it: whole ones without a fraction, though others of theirs have one."""
-    return str(int(number)) if isinstance(number, float) and number.is_integer() else str(number)
 
 
 def _entry(run: Run, fetched: Fetched, state: State, reason: str = "") -> Entry:

@@ -107,12 +107,16 @@ class Ledger:
                 self._db.execute("DELETE FROM files")
                 self._db.execute("INSERT OR REPLACE INTO about VALUES ('collection_id', ?)", (collection_id,))
 
-    @property
-    def id(self) -> str:
-        """What tells this ledger from all others."""
-        with self._translated(), self._db:
-            self._db.execute("INSERT OR IGNORE INTO about VALUES ('id', ?)", (uuid.uuid4().hex,))
-            return str(self._db.execute("SELECT value FROM about WHERE key = 'id'").fetchone()[0])
+        self.id = self._own_id()
+
+    def _own_id(self) -> str:
+        """Return what tells this ledger from all others, made when it is asked for the first time."""
+        row = self._db.execute("SELECT value FROM about WHERE key = 'id'").fetchone()
+        if row is None:
+            row = (uuid.uuid4().hex,)
+            with self._db:
+                self._db.execute("INSERT INTO about VALUES ('id', ?)", row)
+        return str(row[0])
 
     def entries(self) -> list[Entry]:
         """Return every entry without its look, in the order in which they were committed."""

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
-from engine.records import Record
-from engine.store.protocol import Store
+from engine.store.protocol import Store, all_records
 from ingest.commit import Run, is_there
 from ingest.ledger import Entry, Ledger
 from ingest.sources.tar import is_archive
-
-PAGE = 1000
-"""Points that are asked for at once."""
 
 
 def known_entries(ledger: Ledger, store: Store, root: str) -> dict[str, Entry]:
@@ -33,7 +28,7 @@ def known_entries(ledger: Ledger, store: Store, root: str) -> dict[str, Entry]:
     place = _place(root)
     true: set[str] = set()
     strangers: dict[str, Entry] = {}
-    for record in _held(store):
+    for record in all_records(store, payload=["item_id", "uri", "sha256"]):
         payload = record.payload or {}
         item_id, uri = str(payload.get("item_id")), str(payload.get("uri"))
         entry = known.get(item_id)
@@ -56,16 +51,6 @@ def _place(root: str) -> str:
     if os.path.isdir(root):  # noqa: PTH112
         return root + os.sep
     return root + "!" if is_archive(root) else os.path.dirname(root) + os.sep  # noqa: PTH120
-
-
-def _held(store: Store) -> Iterator[Record]:
-    """Yield every point, with what says which file it was made of."""
-    cursor: str | None = None
-    while True:
-        records, cursor = store.scroll(limit=PAGE, cursor=cursor, payload=["item_id", "uri", "sha256"])
-        yield from records
-        if cursor is None:
-            return
 
 
 def loosened(run: Run, pending: set[str]) -> set[str]:

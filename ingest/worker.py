@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from engine.encoder import Encoder
 from engine.errors import SourceError
 from engine.match import matches
-from engine.records import FilterJSON, Item, Rejected, point_id
+from engine.records import FilterJSON, Item, Rejected, is_text, point_id
 from engine.store.protocol import Store
 from ingest.commit import Batch, Run, classify, commit, is_there
 from ingest.ledger import Entry, Ledger
@@ -165,7 +165,7 @@ def _needing_work(run: Run, stop: threading.Event) -> Iterator[Item]:
             if entry.state == "quarantined":
                 run.unread.append(entry.uri)
             continue
-        if not entry.id.isascii() and _has_half_a_character(entry.id):
+        if not is_text(entry.id):
             run.reject(entry.uri, "quarantined", f"its id {entry.id!r} has half a character: mend it in the source")
             continue
         if run.where is not None and not matches(run.where, entry.payload):
@@ -182,11 +182,6 @@ def _needing_work(run: Run, stop: threading.Event) -> Iterator[Item]:
         else:
             seen.add(id)
             yield entry
-
-
-def _has_half_a_character(text: str) -> bool:
-    """Say whether a text has a surrogate without its other half, which no UTF-8 can say."""
-    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _conflict(run: Run, item: Item, owner: str) -> None:

@@ -11,7 +11,7 @@ from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine.errors import UsageError
-from engine.filters import load_filter, parse_where
+from engine.filters import joined, load_filter, parse_where
 from engine.records import FilterJSON, Hit, Payload
 from engine.remote import DEEPEST
 from engine.rerank import Reranker
@@ -89,7 +89,7 @@ class SearchRequest(Asked):
     def page(self) -> Page:
         """Return which hits are wanted, one more than shown, to know whether others follow. Raises: FilterError."""
         filters = [one for one in (checked_filter(self.filter), parse_where(self.where)) if one]
-        wanted = {"must": filters} if len(filters) > 1 else next(iter(filters), None)
+        wanted = joined(filters) if filters else None
         offset = offset_of(self.cursor)
         return Page(wanted, self.limit + 1, offset, self.min_score, self.exact, self.group_by, self.rerank)
 

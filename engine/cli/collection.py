@@ -16,7 +16,6 @@ from engine.cli.options import (
     FilterOption,
     StoreOption,
     WhereOption,
-    all_records,
     filter_of,
     ledger_path,
     open_named_store,
@@ -114,6 +113,7 @@ def delete_command(
 ) -> None:
     """Delete items by id or by filter; the photographs themselves are never touched."""
     from engine.records import point_id
+    from engine.store.protocol import all_records
     from ingest.ledger import Ledger
 
     settings = settings_of(store, collection)
@@ -147,6 +147,8 @@ def export_command(
 ) -> None:
     """Write items with their metadata, and their embeddings if wanted, to a file."""
     wanted = filter_of(where, filter)
+    from engine.store.protocol import all_records
+
     with open_named_store(settings_of(store, collection)) as opened:
         rows = (_row(record) for record in all_records(opened, wanted, vectors=vectors))
         try:

@@ -22,7 +22,6 @@ from engine.cli.options import (
     SourceOption,
     StoreOption,
     TitleColumnOption,
-    all_records,
     open_named_store,
     open_with_encoder,
     place_of,
@@ -236,6 +235,8 @@ def _report(out: Path, examination: Any, truth: Any, about: dict[str, str], uris
 
 def _keep_only(chosen: Sequence[Item], store: Store) -> None:
     """Delete what an examination of other photographs left: the gallery is the chosen items alone."""
+    from engine.store.protocol import all_records
+
     if not store.exists():
         return
     wanted = {(item.id, item.uri) for item in chosen}
@@ -247,6 +248,7 @@ def _gallery(store: Store) -> tuple[Gallery, dict[str, str]]:
     """Return what the collection holds: item ids with vectors, and where each photograph lies."""
     import numpy as np
 
+    from engine.store.protocol import all_records
     from eval.harness import Gallery
 
     ids, rows, uris = [], [], {}

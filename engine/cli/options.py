@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast, get_args
@@ -14,7 +13,7 @@ from engine.errors import UsageError
 
 if TYPE_CHECKING:
     from engine.encoder import Encoder
-    from engine.records import FilterJSON, Record
+    from engine.records import FilterJSON
     from engine.rerank import Reranker
     from engine.settings import Settings
     from engine.store.protocol import Store
@@ -114,10 +113,10 @@ def filter_of(where: list[str] | None, json_text: str | None) -> FilterJSON | No
     """Join the two ways of giving a filter; every part must hold."""
     if not where and not json_text:
         return None
-    from engine.filters import load_filter, parse_where
+    from engine.filters import joined, load_filter, parse_where
 
-    parts = [part for part in (parse_where(where or []), load_filter(json_text) if json_text else None) if part]
-    return parts[0] if len(parts) == 1 else {"must": parts}
+    parts = (parse_where(where or []), load_filter(json_text) if json_text else None)
+    return joined([part for part in parts if part])
 
 
 def reranker_of(name: str | None) -> Reranker | None:
@@ -129,16 +128,6 @@ def reranker_of(name: str | None) -> Reranker | None:
     if name not in get_args(Reranker):
         raise UsageError(f"--rerank {name!r}: choose {' or '.join(get_args(Reranker))}")
     return cast("Reranker", name)
-
-
-def all_records(store: Store, wanted: FilterJSON | None = None, *, vectors: bool = False) -> Iterator[Record]:
-    """Yield every point that passes the filter, in the order of the point ids."""
-    cursor: str | None = None
-    while True:
-        records, cursor = store.scroll(wanted, 1000, cursor, vectors=vectors)
-        yield from records
-        if cursor is None:
-            return
 
 
 def place_of(settings: Settings) -> str:

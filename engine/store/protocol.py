@@ -6,7 +6,7 @@ shape (d,), of unit length, stored under the name ``image``; beside each may lie
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -14,6 +14,8 @@ from engine.records import FieldKind, FilterJSON, Hit, Point, Record, Value, Vec
 
 VECTOR_NAME = "image"
 PATCHES_NAME = "patches"
+PAGE = 1000
+"""Points that are asked for at once, where all are wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,3 +157,19 @@ class Store(Protocol):
     def __enter__(self) -> Store: ...
 
     def __exit__(self, *exc: object) -> None: ...
+
+
+def all_records(
+    store: Store,
+    filter: FilterJSON | None = None,
+    *,
+    vectors: bool = False,
+    payload: bool | Sequence[str] = True,
+) -> Iterator[Record]:
+    """Yield every point that passes the filter, in the order of the point ids; see `Store.scroll`."""
+    cursor: str | None = None
+    while True:
+        records, cursor = store.scroll(filter, PAGE, cursor, vectors=vectors, payload=payload)
+        yield from records
+        if cursor is None:
+            return

@@ -17,7 +17,7 @@ import numpy as np
 
 from engine.errors import FilterError, StoreError, UsageError
 from engine.filters import check_filter
-from engine.records import FieldKind, Point, Value, Vector, point_id
+from engine.records import FieldKind, Point, Value, Vector, is_text, point_id
 from engine.store.protocol import PATCHES_NAME, VECTOR_NAME, CollectionSpec, SearchSpec
 
 SCHEMA_VERSION = 1
@@ -50,7 +50,8 @@ RESERVED_FIELDS: Mapping[str, FieldKind] = {**CORE_FIELDS, **STORED_FIELDS, "tit
 
 UNIT_TOLERANCE = 1e-3
 
-_TEXTUAL = ("keyword", "text", None)
+WORDS, NUMBERS = frozenset({"keyword", "text"}), frozenset({"integer", "float"})
+"""Kinds of which one takes what the other has."""
 _KINDS: tuple[FieldKind, ...] = get_args(FieldKind)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _FIELD_NAME = re.compile(r"[a-z0-9_]{1,100}")
@@ -87,7 +88,7 @@ def check_payload(id: str, payload: Mapping[str, Value], fields: Mapping[str, Fi
         if not _is_field_name(field):
             raise StoreError(f"{_item(id, payload)}: the field name {field!r} is not in snake_case")
         kind = fields.get(field) or RESERVED_FIELDS.get(field)
-        if type(value) is str and kind in _TEXTUAL and value.isascii():
+        if type(value) is str and (kind is None or kind in WORDS) and value.isascii():
             continue  # by far the most, and nothing can be wrong with them
         if fault := _fault(value, kind):
             raise StoreError(f"{_item(id, payload)}: the field {field!r} is {fault}")
@@ -118,11 +119,9 @@ def check_fields(new: Mapping[str, FieldKind], existing: Mapping[str, FieldKind]
             raise StoreError(f"the field name {name!r} is not in snake_case")
         if kind not in _KINDS:
             raise StoreError(f"the field {name!r} cannot be {kind!r}; the kinds are {', '.join(_KINDS)}")
-        known, ours = existing.get(name) or RESERVED_FIELDS.get(name), name in RESERVED_FIELDS
-        groups = ({"keyword", "text"}, {"integer", "float"})
-        alike = known is None or any({known, kind} <= group for group in groups)
-        said = known in groups[0] and kind in groups[1]
-        if known != kind and (ours or not (alike or said)):
+        known = existing.get(name) or RESERVED_FIELDS.get(name)
+        takes = (known in WORDS and kind in WORDS | NUMBERS) or {known, kind} <= NUMBERS
+        if known not in (None, kind) and (name in RESERVED_FIELDS or not takes):
             raise StoreError(
                 f"the field {name!r} is {known} and cannot become {kind}: "
                 "rename it in the source, or choose another collection"
@@ -257,7 +256,7 @@ def _fault(value: object, kind: FieldKind | None) -> str | None:
         return "null; leave it out"
     if type(value) is list:
         faults = (_fault(each, "text") for each in value)
-        if any(type(each) is not str for each in value) or kind not in ("keyword", "text", None):
+        if any(type(each) is not str for each in value) or not (kind is None or kind in WORDS):
             return f"a list that cannot be: {kind or 'payload'} fields hold lists of texts only as keyword or text"
         return next((fault for fault in faults if fault), None)
     if type(value) not in (str, int, float, bool):
@@ -266,11 +265,8 @@ def _fault(value: object, kind: FieldKind | None) -> str | None:
         return f"{value}; leave it out"
     if type(value) is int and not -(2**63) <= value < 2**63:
         return f"{value}, which has more than 64 bits"
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return f"{value!r}, which is no valid Unicode"
+    if isinstance(value, str) and not is_text(value):
+        return f"{value!r}, which is no valid Unicode"
     suits: dict[FieldKind, bool] = {
         "keyword": type(value) is str,
         "text": type(value) is str,

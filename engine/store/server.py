@@ -111,8 +111,9 @@ class ServerStore:
 
     def set_payload(self, payloads: Mapping[str, Mapping[str, Value]]) -> None:
         """Replace the whole payload of each point id; the vectors stay."""
+        fields = self._spec_to_write_by().fields
         for id, payload in payloads.items():
-            check_payload(id, payload, self._spec_to_write_by().fields)
+            check_payload(id, payload, fields)
         there = {record.id for record in self._retrieve(list(payloads), payload=False)}
         if absent := [id for id in payloads if id not in there]:
             raise StoreError(f"no point {absent[0]} in {self.collection!r}: nothing was changed")

@@ -127,14 +127,18 @@ class ServerCollection:
                 self.call(partial(self.client.delete_payload_index, real, name, wait=True, timeout=self.timeout_s))
             self._index(real, new)
             spec = replace(spec, fields={**spec.fields, **new})
-            self.call(lambda: self.client.update_collection(real, metadata=metadata(spec), timeout=self.timeout_s))
+            self._describe(real, spec)
         return spec
 
     def add_ledger(self, id: str) -> CollectionSpec:
         """Add a ledger to the passport, and return the spec with it."""
-        spec, real = self.spec().with_ledger(id), self._real()
-        self.call(lambda: self.client.update_collection(real, metadata=metadata(spec), timeout=self.timeout_s))
+        spec = self.spec().with_ledger(id)
+        self._describe(self._real(), spec)
         return spec
+
+    def _describe(self, real: str, spec: CollectionSpec) -> None:
+        """Write down what the collection is now."""
+        self.call(lambda: self.client.update_collection(real, metadata=metadata(spec), timeout=self.timeout_s))
 
     def info(self) -> models.CollectionInfo:
         """Return what the server says of the collection. Raises: StoreMissing."""

@@ -116,6 +116,11 @@ def as_text(value: Value) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def in_words(number: object) -> str:
+    """Return a number as words have it: whole ones without a fraction, though others of their column have one."""
+    return str(int(number)) if isinstance(number, float) and number.is_integer() else str(number)
+
+
 def converter(kind: FieldKind, *, few: bool = False, strings: bool = False) -> Convert:
     """Return the function from raw values to values of ``kind``; it raises ValueError for what is of another kind.
 

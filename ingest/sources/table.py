@@ -19,6 +19,7 @@ from ingest.sources.kinds import (
     Convert,
     Guess,
     converter,
+    in_words,
     payload_names,
     sentences,
 )
@@ -231,9 +232,7 @@ def _text(cell: object) -> str:
         return cell.strip()
     if cell is None or (isinstance(cell, float) and cell != cell):
         return ""
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    return str(cell)
+    return in_words(cell)
 
 
 def _without_suffix(cell: str) -> str:

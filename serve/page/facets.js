@@ -70,14 +70,14 @@ function extent(field) {
 // --- chips
 
 export function chips(s) {
-  const without = (name, value) => () => ({ [name]: state()[name].filter((one) => one !== value) });
+  const dropped = (name, value) => () => ({ [name]: state()[name].filter((one) => one !== value) });
   const thumb = (id) => picture(`/v1/images/${encodeURIComponent(id)}/thumb?w=96`, "");
   const made = [];
   if (s.photograph) made.push(chip("your photograph", () => ({ photograph: null }), make("img", { src: s.photograph, alt: "" })));
-  for (const name of ["like", "unlike"]) for (const id of s[name]) made.push(chip(`${name} ${id}`, without(name, id), thumb(id)));
+  for (const name of ["like", "unlike"]) for (const id of s[name]) made.push(chip(`${name} ${id}`, dropped(name, id), thumb(id)));
   for (const clause of s.where) {
     const facet = read(clause);
-    if (!facet) made.push(chip(clause, without("where", clause)));
+    if (!facet) made.push(chip(clause, dropped("where", clause)));
     for (const value of facet?.values ?? []) {
       made.push(chip(`${named(facet.field)}: ${value}`, () => ({ where: toggled(state().where, facet.field, value) })));
     }
