@@ -23,6 +23,8 @@ ONCE = 3
 CHUNK = 16
 """So many photographs at once leave the activations in the processor's cache: a tenth faster than 64 at once."""
 
+ort.disable_telemetry_events()  # on Windows, where the environment (`engine`) says nothing to it
+
 
 class TextTower:
     """Texts to embeddings, through the exported text tower."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -124,6 +125,17 @@ def test_a_query_imports_neither_torch_nor_transformers_nor_the_qdrant_client() 
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "1 []"
+
+
+def test_embedding_tells_nobody_about_it(tmp_path: Path) -> None:
+    code = (
+        "from engine.checkpoint import find_checkpoint; from engine.encoder import load_encoder\n"
+        "load_encoder(find_checkpoint('fashion-small')).encode_texts(['red dress'])"
+    )
+    # ONNX Runtime keeps in the user's cache what it has yet to tell, and a device's id; in a CI it keeps still.
+    kept = {key: value for key, value in os.environ.items() if key != "CI" and not key.startswith(("ORT_", "XDG_"))}
+    subprocess.run([sys.executable, "-c", code], check=True, env={**kept, "HOME": str(tmp_path)})
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_bfloat16_changes_an_embedding_little(tiny: Path, photograph: Image.Image) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import Any
@@ -67,6 +68,7 @@ def main() -> None:
             app(prog_name="engine")
         finally:
             sys.stdout.flush()  # here, and not when the interpreter ends: what fails is told like any failure
+            gc.freeze()  # it would look through all objects twice before it ends: 0.02 s
     except EngineError as error:
         print(f"engine: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

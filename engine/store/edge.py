@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +228,8 @@ class EdgeStore:
 
     def health(self) -> Health:
         """Report what the store holds and where."""
+        from importlib.metadata import version  # here: a hundredth of a second that no query needs
+
         with self._owner.reading() as shard:
             return Health(
                 backend="qdrant-edge",
