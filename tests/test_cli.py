@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from tiny_clip import make_tiny_clip
+from workshop import paint
 
 from engine.checkpoint import BUNDLED, Checkpoint
 from engine.cli import learn
@@ -129,6 +130,28 @@ def test_the_contact_sheet_is_one_file_without_requests(home: Path) -> None:
     ids = [hit["id"] for hit in hits(engine("query", "<b>red & blue</b>", "-k", 4, "--json", folder=home))]
     assert all(f"<span>{str(id)[-16:]}</span>" in page for id in ids)  # what tells one id from another is in sight
     assert "http" not in page.replace("http-equiv", "")
+
+
+def test_a_later_page_counts_on_and_a_filter_alone_shows_no_scores(home: Path) -> None:
+    all_ranks = [hit["rank"] for hit in hits(engine("query", "denim", "--json", "-k", 6, folder=home))]
+    later = hits(engine("query", "denim", "--json", "-k", 3, "--offset", 3, folder=home))
+    assert [hit["rank"] for hit in later] == all_ranks[3:] == [4, 5, 6]
+    header, first, *_ = engine("query", "denim", "--offset", 3, folder=home).stdout.splitlines()
+    assert "score" in header
+    assert first.split()[0] == "4"
+    browsed = engine("query", "--where", "gender=women", "--html", "browsed.html", folder=home)
+    assert "score" not in browsed.stdout.splitlines()[0]
+    assert 'class="score"' not in (home / "browsed.html").read_text(encoding="utf-8")
+
+
+def test_photographs_that_nobody_described_are_shown_by_the_names_of_their_files(tmp_path: Path) -> None:
+    for seed in range(3):
+        paint(tmp_path / "bare" / f"shot {seed}.png", seed)
+    assert engine("ingest", "bare", folder=tmp_path).returncode == 0
+    assert "shot 1.png" in engine("query", "a dress", folder=tmp_path).stdout
+    facets = engine("facets", folder=tmp_path)
+    assert (facets.returncode, facets.stdout) == (0, "")
+    assert "no field to count" in facets.stderr
 
 
 def test_facets_count_every_photograph(home: Path) -> None:

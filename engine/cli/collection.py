@@ -45,6 +45,8 @@ def facets_command(
     with open_named_store(settings_of(store, collection)) as opened:
         names = fields or facet_fields(opened.spec().fields)
         counts = {name: opened.facet(name, wanted, limit) for name in names}
+    if not counts:
+        print("no field to count: what was ingested has no attributes", file=sys.stderr)
     if as_json:
         print(json.dumps({name: [{"value": v, "count": n} for v, n in found] for name, found in counts.items()}))
         return

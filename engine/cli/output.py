@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,10 +22,20 @@ PLUMBING = {
 
 @dataclass(frozen=True)
 class Answer:
-    """A query and its hits, best first."""
+    """A query and its hits, best first.
+
+    ``first``: the rank of the first of them. ``compared``: whether their scores say anything; a filter alone has none.
+    """
 
     query: str
     hits: Sequence[Hit]
+    first: int = 1
+    compared: bool = True
+
+    @property
+    def ranked(self) -> Iterator[tuple[int, Hit]]:
+        """The hits, each with its rank."""
+        return enumerate(self.hits, start=self.first)
 
 
 def choose(*, as_json: bool, as_jsonl: bool, as_csv: bool, as_paths: bool) -> Form:
@@ -57,10 +67,10 @@ def write(answers: Sequence[Answer], form: Form, *, several: bool = False, pictu
 
 
 def title_of(hit: Hit) -> str:
-    """Return the words that describe a hit best: its title, else its first caption."""
+    """Return the words that describe a hit best: its title, else its first caption, else the name of its file."""
     captions = hit.payload.get("captions")
     first = captions[0] if isinstance(captions, list) and captions else ""
-    return str(hit.payload.get("title") or first)
+    return str(hit.payload.get("title") or first or str(hit.payload.get("uri", "")).rpartition("/")[2])
 
 
 def attributes_of(hit: Hit) -> dict[str, Value]:
@@ -82,7 +92,7 @@ def _objects(answer: Answer) -> list[dict[str, Any]]:
         {"rank": rank, "id": hit.item_id, "score": round(hit.score, 6)}
         | ({} if hit.rerank_score is None else {"rerank_score": round(hit.rerank_score, 6)})
         | {"point_id": hit.id, "payload": hit.payload}
-        for rank, hit in enumerate(answer.hits, start=1)
+        for rank, hit in answer.ranked
     ]
 
 
@@ -93,7 +103,7 @@ def _write_csv(answers: Sequence[Answer]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow([*ours, *(f"payload_{key}" if key in ours else key for key in columns)])
     for answer in answers:
-        for rank, hit in enumerate(answer.hits, start=1):
+        for rank, hit in answer.ranked:
             cells = [hit.payload.get(key, "") for key in columns]
             cells = [" | ".join(cell) if isinstance(cell, list) else cell for cell in cells]
             writer.writerow([answer.query, rank, hit.item_id, f"{hit.score:.6f}", *cells])
@@ -115,19 +125,19 @@ def _write_tables(answers: Sequence[Answer], pictures: bool | None) -> None:
             continue
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.add_column("#", justify="right")
-        table.add_column("score", justify="right")
+        if answer.compared:
+            table.add_column("score", justify="right")
         if pictures:
             table.add_column("")
         table.add_column("id", overflow="fold", max_width=40)
         table.add_column("photograph", overflow="fold")
-        for rank, hit in enumerate(answer.hits, start=1):
+        for rank, hit in answer.ranked:
             words = ", ".join(dict.fromkeys(describe(key, value) for key, value in attributes_of(hit).items()))
             about = Text(title_of(hit))
             about.append(f"\n{words}" if about else words, style="dim")
-            cells: list[Any] = [str(rank), f"{hit.score:.3f}", Text(hit.item_id), about]
-            if pictures:
-                cells.insert(2, _picture(hit))
-            table.add_row(*cells)
+            score = [f"{hit.score:.3f}"] if answer.compared else []
+            picture = [_picture(hit)] if pictures else []
+            table.add_row(str(rank), *score, *picture, Text(hit.item_id), about)
         console.print(table)
 
 

@@ -94,7 +94,10 @@ def query_command(
     if server and model:  # who names none means whichever the server has
         check_fingerprint(server.spec().passport, find_checkpoint(settings.model))
     found = _ask_server(server, queries, page) if server else _search_here(settings, queries, page)
-    answers = [output.Answer(one.text, hits) for one, hits in zip(queries, found, strict=True)]
+    answers = [
+        output.Answer(one.text, hits, offset + 1, compared=not one.is_empty)
+        for one, hits in zip(queries, found, strict=True)
+    ]
     if group_by and not any(found):
         print(f"no photograph that was looked for has a {group_by}: leave out --group-by", file=sys.stderr)
     if html:  # before the screen, whose reader may go away

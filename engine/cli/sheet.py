@@ -63,15 +63,16 @@ def write_sheet(path: Path, answers: Sequence[Answer]) -> None:
 
 
 def _section(answer: Answer) -> str:
-    cards = "\n".join(_card(rank, hit) for rank, hit in enumerate(answer.hits, start=1))
+    cards = "\n".join(_card(rank, hit, answer.compared) for rank, hit in answer.ranked)
     heading = escape(answer.query) or "Photographs"
     return f"<section><h2>{heading}</h2><ol>\n{cards or '<li>nothing found</li>'}\n</ol></section>"
 
 
-def _card(rank: int, hit: Hit) -> str:
+def _card(rank: int, hit: Hit, compared: bool) -> str:
     title = escape(title_of(hit))
     about = escape(", ".join(dict.fromkeys(describe(key, value) for key, value in attributes_of(hit).items())))
     data = thumbnail(str(hit.payload.get("uri", "")), SIDE)
+    score = f'<span class="score">{hit.score:.3f}</span>' if compared else ""
     picture = "photograph not found"
     if data:
         small = (
@@ -84,7 +85,7 @@ def _card(rank: int, hit: Hit) -> str:
             f'<img{small} src="data:image/jpeg;base64,{source}" alt="{title or escape(hit.item_id)}" loading="lazy">'
         )
     return (
-        f'<li><div class="frame">{picture}</div><div class="words"><span class="score">{hit.score:.3f}</span>'
+        f'<li><div class="frame">{picture}</div><div class="words">{score}'
         f'<span class="rank">{rank}</span>{_id(hit.item_id)}'
         f'<p>{title}</p><p class="about">{about}</p></div></li>'
     )
