@@ -221,7 +221,7 @@ def test_a_run_makes_a_checkpoint_that_answers_without_torch(drawings: Source, t
     losses = [progress.loss for progress in told if progress.validation is None]
     assert losses[-1] < losses[0]
     assert told[-1].validation
-    assert 0 <= told[-1].validation["recall@10"] <= 1
+    assert 0 <= told[-1].validation["hit@10"] <= 1
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert len(log) == len(told)
 
@@ -980,10 +980,10 @@ def test_tensorboard_reads_what_a_run_told(tmp_path: Path) -> None:
 
     with tensorboard_log(tmp_path) as tell:
         tell(Progress(0.5, 3, 6, 2.5, 0.07, 100.0))
-        tell(Progress(1.0, 6, 6, math.nan, 0.06, 0.0, {"recall@10": 0.25}))
+        tell(Progress(1.0, 6, 6, math.nan, 0.06, 0.0, {"hit@10": 0.25}))
     events = EventAccumulator(str(tmp_path)).Reload()  # type: ignore[no-untyped-call]
     assert [(one.step, one.value) for one in events.Scalars("training/loss")] == [(3, 2.5)]  # type: ignore[no-untyped-call]
-    assert [(one.step, one.value) for one in events.Scalars("validation/recall@10")] == [(6, 0.25)]  # type: ignore[no-untyped-call]
+    assert [(one.step, one.value) for one in events.Scalars("validation/hit@10")] == [(6, 0.25)]  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize(
@@ -1025,7 +1025,7 @@ def test_re_rankers_are_weighed_beside_the_towers_alone_whose_marks_are_those_of
     choices = dataclasses.replace(TINY.optimizer, epochs=1, head_steps=2, cross_steps=2)
     folder = train(dataclasses.replace(TINY, model=sizes, optimizer=choices), [drawings], tmp_path / "run", threads=1)
     marks = find_checkpoint(str(folder)).notes["validation"]
-    for mark in ("mrr", "recall@1"):
+    for mark in ("mrr", "hit@1"):
         assert marks[f"{mark}, alone"] == pytest.approx(marks[mark])
         assert {f"{mark}, maxsim", f"{mark}, cross"} <= set(marks)
 
@@ -1034,7 +1034,7 @@ def test_a_new_order_of_the_first_hits_leaves_the_others_where_they_were() -> No
     right = np.array([[False, True, True], [False, False, False], [True, False, False]])
     scores = np.array([[1.0, 3.0, 2.0], [3.0, 2.0, 1.0], [2.0, 2.0, 1.0]])
     marks = marks_of_order(right, np.array([2, 50, 1]), scores)
-    assert marks == pytest.approx({"recall@1": 1 / 3, "mrr": (1 + 1 / 50 + 1 / 2) / 3})
+    assert marks == pytest.approx({"hit@1": 1 / 3, "mrr": (1 + 1 / 50 + 1 / 2) / 3})
 
 
 def test_validation_holds_no_table_of_all_captions_against_all_photographs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1052,7 +1052,7 @@ def test_validation_holds_no_table_of_all_captions_against_all_photographs(monke
     tracemalloc.stop()
     assert peak < count * count  # a quarter of such a table
     ranks = (texts @ images.T >= (texts * images).sum(axis=1)[:, None] - 1e-6).sum(axis=1)
-    assert marks == {"gallery": count} | {f"recall@{k}": np.mean(ranks <= k) for k in (1, 10)} | {
+    assert marks == {"gallery": count} | {f"hit@{k}": np.mean(ranks <= k) for k in (1, 10)} | {
         "mrr": pytest.approx(np.mean(1 / ranks))
     }
 

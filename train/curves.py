@@ -26,7 +26,7 @@ def draw_curves(log: Path, target: Path) -> None:
     left.set(title="loss", xlabel="epoch")
     middle.plot([entry["epoch"] for entry in steps], [entry["temperature"] for entry in steps], linewidth=1)
     middle.set(title="temperature", xlabel="epoch")
-    for mark in ("recall@1", "recall@10", "mrr"):
+    for mark in ("hit@1", "hit@10", "mrr"):
         points = [(entry["epoch"], entry["validation"][mark]) for entry in ends if mark in entry["validation"]]
         right.plot(*zip(*points, strict=True) if points else ([], []), marker=".", label=mark)
     right.set(title="validation", xlabel="epoch", ylim=(0, None))

@@ -101,7 +101,7 @@ def distil(
     lesson = make_lesson(synonyms, known_texts(sources, base, rng), rng, LEAST_TEXTS)
     goals = goals_of(lesson, joined.embed_texts)
     for epoch in learn_lesson(pupil, lesson, goals, out / "states", epochs=TEXT_EPOCHS, threads=threads, seed=seed):
-        report(dataclasses.replace(lessons.examined(judge.texts()), epoch=epoch))
+        report(dataclasses.replace(lessons.examined(judge.texts()), epoch=epoch, part="texts"))
     facts = {
         "distilled": {"from": [each.fingerprint for each in checkpoints], "phrases": len(synonyms.meanings)},
         "validation": judge.marks(),
@@ -109,7 +109,7 @@ def distil(
     folder = export_pupil(pupil, base, facts, out / "checkpoint")
     read = judge.read.cpu().numpy()
     by_arithmetic = quantize_image_tower(pupil.model, Checkpoint(folder), learning, validation, read)
-    note(folder, {"recall@10 by arithmetic of the image tower": by_arithmetic})
+    note(folder, {"hit@10 by arithmetic of the image tower": by_arithmetic})
     write_card(folder, sources)
     return folder
 
@@ -198,7 +198,8 @@ class _Looking:
 
     def examined(self, marks: dict[str, float]) -> Progress:
         """Return what a run says when it has been examined."""
-        return Progress(self.epoch, self._step, self._steps, math.nan, self._temperature, 0.0, marks)
+        told = self.epoch, self._step, self._steps, math.nan, self._temperature, 0.0, marks
+        return Progress(*told, part="photographs")
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` needs to go on as if nothing had happened."""

@@ -22,7 +22,7 @@ from train.pairs import Pairs
 from train.run import marks_of
 
 MAX_LOSS = 0.003
-"""Of Recall@10 on validation, that the integers may cost."""
+"""Of hit@10 on validation, that the integers may cost."""
 CALIBRATION = 512
 """Photographs on which ranges are measured."""
 
@@ -33,25 +33,25 @@ def quantize_image_tower(
     """Replace `image.onnx` by its quantized form if validation finds as well with it.
 
     ``model`` and ``heads``, on the CPU, are those of the checkpoint; ``texts`` unit rows for the captions of
-    ``validation``. Returns recall@10 on validation by arithmetic, ``float32`` and, if it was tried, ``int8``.
+    ``validation``. Returns hit@10 on validation by arithmetic, ``float32`` and, if it was tried, ``int8``.
     """
     path = checkpoint.folder / "image.onnx"
     before = path.read_bytes()
-    marks = {"float32": _recall(checkpoint, validation, texts)}
+    marks = {"float32": _hit_at_10(checkpoint, validation, texts)}
     whole = image_proto(model, checkpoint.preprocessing, heads).SerializeToString()
     _write_quantized(whole, learning, path)
     if path.stat().st_size > len(whole) / 2:  # mostly convolutions, which stay as they are: there is nothing to gain
         path.write_bytes(before)
         return marks
-    marks["int8"] = _recall(checkpoint, validation, texts)
+    marks["int8"] = _hit_at_10(checkpoint, validation, texts)
     if marks["int8"] < marks["float32"] - MAX_LOSS:
         path.write_bytes(before)
     return marks
 
 
-def _recall(checkpoint: Checkpoint, pairs: Pairs, texts: Any) -> float:
+def _hit_at_10(checkpoint: Checkpoint, pairs: Pairs, texts: Any) -> float:
     images = ImageTower(checkpoint).encode_pixels(np.asarray(pairs.pixels))
-    return marks_of(pairs, images, texts)["recall@10"]
+    return marks_of(pairs, images, texts)["hit@10"]
 
 
 def _write_quantized(whole: bytes, learning: Pairs, path: Path) -> None:

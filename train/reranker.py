@@ -114,4 +114,4 @@ def marks_of_order(right: npt.NDArray[np.bool_], before: npt.NDArray[np.int64], 
     """
     ranks = ranks_of_relevant(scores.astype(np.float32), right).first
     ranks = np.where(ranks == NEVER, before, ranks)
-    return {"recall@1": float(np.mean(ranks <= 1)), "mrr": float(np.mean(1 / ranks))}
+    return {"hit@1": float(np.mean(ranks <= 1)), "mrr": float(np.mean(1 / ranks))}

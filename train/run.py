@@ -45,7 +45,10 @@ class NoNumbersError(Exception):
 
 @dataclass(frozen=True)
 class Progress:
-    """What a run says of itself after a step or an epoch; ``skipped``: so many steps so far gave no number."""
+    """What a run says of itself after a step or an epoch.
+
+    ``skipped``: so many steps so far gave no number. ``part``: of a run that has several, the one that it is at.
+    """
 
     epoch: float
     step: int
@@ -55,6 +58,7 @@ class Progress:
     images_per_s: float
     validation: dict[str, float] | None = None
     skipped: int = 0
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -237,7 +241,7 @@ class Run:
         return loss
 
     def examine(self, pairs: Pairs) -> dict[str, float]:
-        """Return Recall@1, Recall@10 (hit) and MRR of the averaged model, captions to photographs of ``pairs``."""
+        """Return hit@1, hit@10 and MRR of the averaged model, captions to photographs of ``pairs``."""
         model = self.average.module.eval()
         with torch.inference_mode():
             images = self.towers.embed_images(model, pairs.pixels)
@@ -274,15 +278,15 @@ class Run:
 
 
 def marks_of(pairs: Pairs, images: Any, texts: Any) -> dict[str, float]:
-    """Return Recall@1, Recall@10 (hit) and MRR for unit rows, float32 (n, d), of the photographs and captions.
+    """Return hit@1, hit@10 and MRR for unit rows, float32 (n, d), of the photographs and captions.
 
     By the examiner's own search, which holds no table of all captions against all photographs.
     """
     ranks = ranks_of_vectors(texts, images, relevant_of(pairs))
     return {
         "gallery": len(pairs),
-        "recall@1": float(hit_at(ranks, 1).mean()),
-        "recall@10": float(hit_at(ranks, 10).mean()),
+        "hit@1": float(hit_at(ranks, 1).mean()),
+        "hit@10": float(hit_at(ranks, 10).mean()),
         "mrr": float(reciprocal_rank(ranks).mean()),
     }
 

@@ -36,7 +36,7 @@ from train.towers import open_towers, preprocessing_of, taught_text_tower
 
 JUDGE = "mrr"
 """The mark on validation by which epochs, and mixtures of weights, are compared: in a small gallery it tells apart
-what recall@10 holds to be equal.
+what hit@10 holds to be equal.
 """
 
 Report = Callable[[Progress], None]
@@ -172,7 +172,7 @@ def _export(
     export_checkpoint(model, towers.tokenizer, spec, facts, folder, base, reranking)
     heads = reranking.heads if reranking else None
     by_arithmetic = quantize_image_tower(model, Checkpoint(folder), run.pairs, validation, texts, heads)
-    note(folder, {"recall@10 by arithmetic of the image tower": by_arithmetic})
+    note(folder, {"hit@10 by arithmetic of the image tower": by_arithmetic})
 
 
 def _reranking(run: Run, validation: Pairs, report: Report) -> tuple[Reranking | None, dict[str, float]]:

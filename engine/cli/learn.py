@@ -278,7 +278,7 @@ def _bar() -> Iterator[Callable[[Progress], None]]:
 def _epoch_line(progress: Progress) -> str:
     marks = ", ".join(f"{name} {value:.4g}" for name, value in (progress.validation or {}).items())
     skipped = f"; {progress.skipped} steps gave no number and were skipped" if progress.skipped else ""
-    return f"epoch {progress.epoch:.0f}: {marks}{skipped}"
+    return f"{progress.part and progress.part + ', '}epoch {progress.epoch:.0f}: {marks}{skipped}"
 
 
 def sample_command(
