@@ -100,7 +100,8 @@ class Checkpoint:
     def name(self) -> str:
         """What people call the model: the folder's name, or that of the run which ``checkpoint`` lies in."""
         folder = self.folder.absolute()
-        return folder.parent.name if folder.name == "checkpoint" else folder.name
+        name = folder.parent.name if folder.name == "checkpoint" else folder.name
+        return name.encode("utf-8", "backslashreplace").decode()
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -229,7 +230,10 @@ def find_checkpoint(model: str) -> Checkpoint:
     Raises:
         CheckpointError: a folder that is no checkpoint, or a hub that cannot be reached.
     """
-    folder = Path(model).expanduser()
+    try:
+        folder = Path(model).expanduser()
+    except RuntimeError:  # the home of somebody who is not there
+        folder = Path(model)
     if not folder.exists() and (BUNDLED / model).is_dir():
         folder = BUNDLED / model
     if not folder.exists():

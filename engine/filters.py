@@ -44,8 +44,8 @@ _BOUND_OF = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
-def parse_where(clauses: Sequence[str], not_clauses: Sequence[str] = ()) -> FilterJSON | None:
-    """Turn the sugar of ``--where`` and ``--not`` into one filter; every clause must hold. None: no clause at all.
+def parse_where(clauses: Sequence[str]) -> FilterJSON | None:
+    """Turn the sugar of ``--where`` into one filter; every clause must hold. None: no clause at all.
 
     Values stay strings until `check_filter` knows the kinds of the fields.
 
@@ -53,16 +53,21 @@ def parse_where(clauses: Sequence[str], not_clauses: Sequence[str] = ()) -> Filt
         FilterError: a clause that cannot be read.
     """
     filter: dict[str, list[Condition]] = {"must": [], "must_not": []}
-    for clauses_, flip in ((clauses, False), (not_clauses, True)):
-        for clause in clauses_:
-            condition, negated = _clause(clause.strip())
-            filter["must_not" if negated != flip else "must"].append(condition)
+    for clause in clauses:
+        condition, negated = _clause(clause.strip())
+        filter["must_not" if negated else "must"].append(condition)
     return {name: conditions for name, conditions in filter.items() if conditions} or None
 
 
 def joined(filters: Sequence[FilterJSON]) -> FilterJSON:
     """Return the filter by which all of ``filters`` must hold."""
     return filters[0] if len(filters) == 1 else {"must": list(filters)}
+
+
+def without(filter: FilterJSON | None, ids: Sequence[str]) -> FilterJSON:
+    """Return the filter with these point ids left out."""
+    others: FilterJSON = {"must_not": [{"has_id": list(ids)}]}
+    return joined([filter, others] if filter else [others])
 
 
 def load_filter(text: str) -> FilterJSON:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from engine.encoder import Encoder, encode_image
 from engine.errors import UsageError
+from engine.filters import without
 from engine.records import FilterJSON, Hit, Vector, point_id
 from engine.rerank import DEPTH, Reranker, in_better_order
 from engine.store.protocol import SearchSpec, Store
@@ -92,7 +93,7 @@ def search(store: Store, encoder: Encoder, query: Query, page: Page) -> list[Hit
     if examples:
         spec = replace(spec, filter=without(page.filter, examples))
     if page.group_by:
-        return [group[0] for group in store.search_groups(spec, page.group_by)]
+        return store.search_groups(spec, page.group_by)
     if heads and possible and reranker != "none":
         return _reranked(store, encoder, query.text, spec, reranker, heads.weights[reranker])
     return store.search(spec)
@@ -151,13 +152,6 @@ def embed_query(store: Store, encoder: Encoder, query: Query) -> Vector:
         raise UsageError("the parts of the query cancel each other out: change a text or a weight")
     unit: Vector = (total / length).astype(np.float32)
     return unit
-
-
-def without(filter: FilterJSON | None, ids: Sequence[str]) -> FilterJSON:
-    """Return the filter with these point ids left out."""
-    unwanted = (filter or {}).get("must_not") or []
-    conditions = list(unwanted) if isinstance(unwanted, list) else [unwanted]
-    return {**(filter or {}), "must_not": [*conditions, {"has_id": list(ids)}]}
 
 
 def check_numbers(query: Query, page: Page) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ class TextTower:
         Raises:
             CheckpointError: the exported text tower or its tokenizer is missing or damaged.
         """
-        self._checkpoint, self._runs = checkpoint, 0
+        self._checkpoint, self._runs, self._once, self._counting = checkpoint, 0, True, Lock()
         self._session = onnx_session(checkpoint, "text", once=True)
         self._rows = self._session.get_outputs()[0].name
         path = checkpoint.folder / "tokenizer.json"
@@ -67,9 +68,10 @@ class TextTower:
 
     def _run(self, outputs: list[str], inputs: dict[str, Any]) -> Any:  # noqa: ANN401
         """Run the tower; who needs more than one query takes gets weights that are widened once for all."""
-        self._runs += 1
-        if self._runs == ONCE + 1:
-            self._session = onnx_session(self._checkpoint, "text")
+        with self._counting:
+            self._runs += 1
+            if self._once and self._runs > ONCE:
+                self._session, self._once = onnx_session(self._checkpoint, "text"), False
         return self._session.run(outputs, inputs)
 
     @cached_property

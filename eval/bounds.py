@@ -38,7 +38,6 @@ def bootstrap_interval(
     seed: int = 42,
     resamples: int = RESAMPLES,
     groups: Counts | None = None,
-    level: float = 0.95,
 ) -> tuple[float, float]:
     """Return the percentile bootstrap interval of the mean of ``values``, float64 (q,).
 
@@ -48,7 +47,7 @@ def bootstrap_interval(
     if len(values) == 0:
         return float("nan"), float("nan")
     means = bootstrap_means(values, seed, resamples, groups)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
 
 

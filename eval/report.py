@@ -37,7 +37,7 @@ def write_report(
         to_html(examination, truth, title=title, about=facts, thumbnail=thumbnail),
     )
     for path, text in zip(paths, texts, strict=True):
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
     return paths
 
 

@@ -28,10 +28,9 @@ from engine.search import Page, search
 from engine.search import Query as Wanted
 from engine.store.protocol import SearchSpec, Store
 from engine.store.schema import facet_fields
-from ingest.decode import decode
 from serve.batcher import BatchingEncoder
 from serve.embeddings import embeddings, inferred
-from serve.fetch import Fetcher, OpenImage, from_data_url
+from serve.fetch import Fetcher, OpenImage, from_data_url, opened
 from serve.guard import Guard, Limits
 from serve.messages import (
     Cursor,
@@ -170,7 +169,7 @@ def _search_routes(
     ) -> JSONResponse:
         """Search by a photograph that is sent as a form, with words beside it if wanted."""
         page = SearchRequest(where=asked.where, limit=asked.limit, cursor=asked.cursor).page()
-        return answer(Wanted(asked.q, images=[decode(asked.file.file.read())]), page)
+        return answer(Wanted(asked.q, images=[opened(asked.file.file.read())]), page)
 
     @app.post("/v1/recommend", response_model=SearchAnswer, tags=["search"])
     def recommend(asked: RecommendRequest) -> JSONResponse:

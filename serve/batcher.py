@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.encoder import Encoder
+from engine.errors import StoreUnavailable
 from engine.records import Vector
 from serve.stages import Stages
 
@@ -32,7 +33,8 @@ class BatchingEncoder:
         self._images = threading.Lock()
         self._queue: SimpleQueue[tuple[str, Future[Vector]] | None] = SimpleQueue()
         self._cache: OrderedDict[str, Vector] = OrderedDict()
-        self._cache_lock = threading.Lock()
+        self._lock = threading.Lock()
+        self._closed = False
         self._thread = threading.Thread(target=self._work, name="text-batches", daemon=True)
         self._thread.start()
 
@@ -43,9 +45,7 @@ class BatchingEncoder:
             if (known := self._recall(text)) is not None:
                 waiting.append(known)
             else:
-                future: Future[Vector] = Future()
-                self._queue.put((text, future))
-                waiting.append(future)
+                waiting.append(self._queued(text))
         return np.stack([one.result() if isinstance(one, Future) else one for one in waiting])
 
     def encode_pixels(self, pixels: npt.NDArray[np.uint8]) -> Vector:
@@ -67,12 +67,22 @@ class BatchingEncoder:
         return self._encoder.count_tokens(text)
 
     def close(self) -> None:
-        """Embed what is still queued, and stop."""
-        self._queue.put(None)
+        """Embed what is still queued, and stop; who comes later is refused."""
+        with self._lock:
+            self._closed = True
+            self._queue.put(None)
         self._thread.join()
 
+    def _queued(self, text: str) -> Future[Vector]:
+        future: Future[Vector] = Future()
+        with self._lock:  # so that nothing is queued after the end
+            if self._closed:
+                raise StoreUnavailable("this server is being stopped: ask again when it is back")
+            self._queue.put((text, future))
+        return future
+
     def _recall(self, text: str) -> Vector | None:
-        with self._cache_lock:
+        with self._lock:
             if text in self._cache:
                 self._cache.move_to_end(text)
             return self._cache.get(text)
@@ -97,7 +107,7 @@ class BatchingEncoder:
             for _, future in wanted:
                 future.set_exception(error)
             return
-        with self._cache_lock:
+        with self._lock:
             self._cache |= rows
             while len(self._cache) > CACHED_TEXTS:
                 self._cache.popitem(last=False)

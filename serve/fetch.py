@@ -25,6 +25,11 @@ from engine.errors import UsageError
 from ingest.decode import decode
 
 MAX_BYTES = 20_000_000
+MAX_PIXELS = 64_000_000
+"""Of a photograph that a caller sends: 200 MB while it is decoded, of which two are at a time."""
+SHORTER_SIDE = 448
+"""More than any tower looks at."""
+_decoding = threading.BoundedSemaphore(2)
 WITHIN_S = 10.0
 MAX_REDIRECTS = 3
 AT_ONCE = 4
@@ -52,7 +57,17 @@ def from_data_url(url: str) -> Image.Image:
         content = base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError) as error:
         raise UsageError(f"the data URL is no base64: {error}") from None
-    return decode(content)
+    return opened(content)
+
+
+def opened(content: bytes) -> Image.Image:
+    """Decode a photograph that a caller sent, and make it small before the next is decoded; raises ImageError.
+
+    At the size that is left, twice what a tower looks at or more, the embedding is the same.
+    """
+    with _decoding:
+        image = decode(content, target=SHORTER_SIDE, max_pixels=MAX_PIXELS)
+        return image.reduce(max(1, min(image.size) // (2 * SHORTER_SIDE)))
 
 
 def addresses_of(host: str, port: int) -> Sequence[str]:
@@ -102,7 +117,7 @@ class Fetcher:
 
         threading.Thread(target=work, name="fetch", daemon=True).start()
         try:
-            return decode(fetched.result(WITHIN_S))
+            return opened(fetched.result(WITHIN_S))
         except TimeoutError:
             raise UsageError(f"{_short(url)} took longer than {WITHIN_S:g} s: send the photograph itself") from None
 

@@ -15,6 +15,7 @@ from engine.errors import UsageError
 from engine.store.protocol import Store
 from engine.store.wire import HEADER, READING, VERSION, WRITING, pack, unpack
 from serve.messages import Asked
+from serve.problems import logger
 from serve.stages import Stages
 
 
@@ -52,5 +53,6 @@ def store_routes(app: FastAPI, store: Store, stages: Stages, *, writes: bool) ->
             try:
                 result = getattr(store, operation)(*arguments, **named)
             except (TypeError, AttributeError, ValueError, KeyError, RecursionError) as error:
+                logger.exception("the store's %s failed", operation)  # it may be our fault
                 raise UsageError(f"{operation} does not take these arguments: {type(error).__name__}") from error
         return JSONResponse({"result": pack(result)})

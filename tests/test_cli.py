@@ -342,6 +342,16 @@ def test_words_beyond_the_context_are_told_and_broken_bytes_are_survived(home: P
     assert result.stderr == ""
 
 
+def test_characters_that_the_terminal_has_not_are_survived(tmp_path: Path) -> None:
+    paint(tmp_path / "shop" / "1.png", 1)
+    (tmp_path / "shop.csv").write_text("id,image,title\n1,shop/1.png,連衣裙\n", encoding="utf-8")
+    assert engine("ingest", "shop.csv", folder=tmp_path).returncode == 0
+    for command in (("show", "1"), ("query", "dress"), ("export", "-")):
+        result = engine(*command, folder=tmp_path, PYTHONIOENCODING="ascii")
+        assert (result.returncode, "Traceback" in result.stderr) == (0, False), result.stderr
+        assert "\\u9023" in result.stdout
+
+
 def test_deleting_an_item_that_is_not_there_is_told(home: Path) -> None:
     result = engine("delete", "nobody", "--yes", folder=home)
     assert (result.returncode, result.stdout) == (0, "deleted 0\n")
@@ -414,6 +424,7 @@ def test_a_checkpoint_is_taught_words_and_the_last_line_says_where_it_lies(home:
         (("eval", "look-book", "--part", "best"), 2, "best"),
         (("query", "dress", "--min-score", "2"), 2, "between -1 and 1"),
         (("query", "dress", "--min-score", "nan"), 2, "between -1 and 1"),
+        (("query", "dress", "--model", "~nobody/clip"), 4, "no checkpoint folder ~nobody/clip"),
         (("query", "dress", "--text-weight", "inf"), 2, "weight"),
         (("query", "--where", "hat=true", "--group-by", "product_id"), 2, "grouping"),
         (("query", "dress", "--html", "empty"), 2, "contact sheet"),

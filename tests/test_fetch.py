@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from engine.errors import ImageError, UsageError
-from serve.fetch import Fetcher, from_data_url
+from serve.fetch import Fetcher, from_data_url, opened
 
 
 def picture() -> bytes:
@@ -111,6 +111,17 @@ def test_what_is_no_photograph_is_refused(shop: str) -> None:
 def test_addresses_that_are_not_public_are_never_asked(url: str) -> None:
     with pytest.raises(UsageError, match=r"not a public address|no host that can be found"):
         Fetcher()(url)
+
+
+def test_a_large_photograph_is_small_before_the_next_is_decoded() -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.full((2000, 3000, 3), 90, np.uint8)).save(file, "PNG")
+    assert opened(file.getvalue()).size == (1500, 1000)
+    assert opened(picture()).size == (6, 8)
+    file.seek(0)
+    Image.new("1", (9_000, 8_000)).save(file, "PNG")
+    with pytest.raises(ImageError, match="72 megapixels, more than the cap"):
+        opened(file.getvalue())
 
 
 def test_without_being_enabled_no_address_is_fetched(shop: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +17,13 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from engine.encoder import Encoder
+from engine.errors import CheckpointError, StoreUnavailable
+from engine.records import Vector
 from engine.store.edge import EdgeStore
 from serve.app import make_app
+from serve.batcher import BatchingEncoder
 from serve.guard import Limits
+from serve.stages import Stages
 
 LOCAL = "http://localhost"
 
@@ -57,8 +61,8 @@ def test_an_address_and_a_body_find_the_same(client: TestClient) -> None:
     assert ids(by_address) == ids(by_body)
     assert len(ids(by_address)) == 5
     scores = [hit["score"] for hit in by_body.json()["hits"]]
-    least = {"q": "denim skirt", "where": "gender=women", "min_score": scores[2]}
-    assert len(ids(client.get("/v1/search", params=least))) <= 3
+    least = {"q": "denim skirt", "where": "gender=women", "min_score": scores[2] - 1e-5}
+    assert ids(client.get("/v1/search", params=least)) == ids(by_body)[:3]
     sugar = client.post("/v1/search", json={"text": "denim skirt", "where": ["gender=women"], "limit": 5})
     assert ids(sugar) == ids(by_address)
 
@@ -267,6 +271,10 @@ def test_only_named_pages_may_call_from_a_browser(ingested: Path, bundled_encode
     for client in client_of(ingested, bundled_encoder, Limits(origins=("https://shop.example",))):
         answer = client.get("/v1/search?q=x", headers=shop)
         assert answer.headers["access-control-allow-origin"] == "https://shop.example"
+        other = client.get("/v1/search?q=x", headers={"Origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in other.headers
+        asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+        assert client.options("/v1/search", headers=asked).status_code == 400
 
 
 def test_every_answer_forbids_foreign_scripts(client: TestClient) -> None:
@@ -274,6 +282,29 @@ def test_every_answer_forbids_foreign_scripts(client: TestClient) -> None:
         policy = client.get(path).headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
+
+
+def test_texts_that_come_together_share_their_fate_and_none_waits_for_a_stopped_server(
+    bundled_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batching = BatchingEncoder(bundled_encoder, Stages())
+    rows = batching.encode_texts(["a hat", "a coat", "a hat"])
+    np.testing.assert_allclose(rows, bundled_encoder.encode_texts(["a hat", "a coat", "a hat"]), atol=1e-5)
+
+    def broken(texts: Sequence[str]) -> Vector:
+        raise CheckpointError("damaged")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bundled_encoder, "encode_texts", broken)
+        with ThreadPoolExecutor(3) as pool:
+            for failed in [pool.submit(batching.encode_texts, [f"socks {n}"]) for n in range(3)]:
+                with pytest.raises(CheckpointError, match="damaged"):
+                    failed.result()
+    assert batching.encode_texts(["socks 1"]).shape == (1, rows.shape[1])
+    batching.close()
+    assert batching.encode_texts(["a hat"]).shape == (1, rows.shape[1])  # which it remembers
+    with pytest.raises(StoreUnavailable, match="being stopped"):
+        batching.encode_texts(["gloves"])
 
 
 def test_metrics_count_stages_and_routes(client: TestClient) -> None:

@@ -297,6 +297,13 @@ def test_missing_images_and_addresses_are_quarantined_with_their_name(tmp_path: 
     ]
 
 
+def test_a_name_that_no_file_can_have_is_quarantined(tmp_path: Path) -> None:
+    lines = '{"id": "1", "image": "a\\u0000b/c.jpg"}\n{"id": "2", "image": "a.jpg"}\n'
+    items, rejected = split(shop(tmp_path, lines, "a.jpg", name="t.jsonl"))
+    assert [item.id for item in items] == ["2"]
+    assert [entry.state for entry in rejected] == ["quarantined"]
+
+
 def test_a_line_that_is_no_json_is_quarantined_and_the_rest_is_read(tmp_path: Path) -> None:
     items, rejected = split(shop(tmp_path, '{"id": 1}\n{"id": 2\n[3]\n{"id": 4}\n', "1.jpg", "4.jpg", name="t.jsonl"))
     assert [item.id for item in items] == ["1", "4"]

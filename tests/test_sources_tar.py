@@ -116,6 +116,18 @@ def test_what_stands_before_the_damage_of_a_truncated_tar_is_given(tmp_path: Pat
     assert [source.read(item) for item in items if isinstance(item, Item)] == [picture(n) for n in range(len(items))]
 
 
+def test_a_header_whose_numbers_are_none_costs_what_follows_only(tmp_path: Path) -> None:
+    path = tmp_path / "s.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        for name, headers in (("0.png", {}), ("1.png", {"GNU.sparse.map": "abc"})):
+            info = tarfile.TarInfo(name)
+            info.size, info.pax_headers = len(picture(1)), headers
+            archive.addfile(info, io.BytesIO(picture(1)))
+    items, rejected = split(path)
+    assert [item.id for item in items] == ["s/0"]
+    assert "damaged after 1 files" in rejected[0].reason
+
+
 def test_damage_amid_a_tar_and_a_missing_end_are_not_silent(tmp_path: Path) -> None:
     path = pack(tmp_path / "s.tar", {f"{n}.png": picture(n) for n in range(4)})
     data = bytearray(path.read_bytes())

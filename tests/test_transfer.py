@@ -59,6 +59,16 @@ def test_patches_are_copied_too(tmp_path: Path) -> None:
         np.testing.assert_allclose(ours.patches, theirs.patches, atol=1e-2)
 
 
+def test_points_with_other_patches_are_written_anew(tmp_path: Path) -> None:
+    with shop(tmp_path / "here", patches=2) as here, EdgeStore(tmp_path / "there", "fashion") as there:
+        copy_collection(here, there)
+        (one,) = there.retrieve([point_id("i7")], vectors=True, patches=True)
+        assert one.vector is not None
+        assert one.patches is not None
+        there.upsert([Point(one.id, one.vector, one.payload or {}, one.patches[::-1].copy())])
+        assert copy_collection(here, there).written == 1
+
+
 def test_a_second_push_writes_only_what_differs(tmp_path: Path) -> None:
     with shop(tmp_path / "here") as here, EdgeStore(tmp_path / "there", "fashion") as there:
         copy_collection(here, there)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import sys
 from typing import Any
@@ -62,7 +63,7 @@ app.command("config")(collection.config_command)
 
 def main() -> None:
     """Run the program."""
-    _open_what_is_closed()
+    _prepare_streams()
     try:
         try:
             app(prog_name="engine")
@@ -85,7 +86,7 @@ def main() -> None:
         sys.exit(1)
 
 
-def _open_what_is_closed() -> None:
+def _prepare_streams() -> None:
     """Point a closed stdin, stdout or stderr at nothing, lest a file of the store's gets its number."""
     for number in range(3):
         try:
@@ -95,6 +96,9 @@ def _open_what_is_closed() -> None:
     sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a character that the terminal has not must not end the program
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _drop_output() -> None:

@@ -41,14 +41,16 @@ def copy_collection(
         StoreError: the target has points that the source has not, or does not give back what was written.
     """
     spec, total = source.spec(), source.count()
+    patches = bool(spec.patches)
     _prepare(source, target, spec)
     written = present = 0
     cursor: str | None = None
     while True:
-        page, cursor = source.scroll(None, PAGE, cursor, vectors=not spec.patches)
-        if spec.patches:
-            page = source.retrieve([record.id for record in page], vectors=True, patches=True)
-        there = {record.id: record for record in target.retrieve([record.id for record in page], vectors=True)}
+        page, cursor = source.scroll(None, PAGE, cursor, vectors=not patches)
+        ids = [record.id for record in page]
+        if patches:
+            page = source.retrieve(ids, vectors=True, patches=True)
+        there = {record.id: record for record in target.retrieve(ids, vectors=True, patches=patches)}
         changed = [record for record in page if not _equal(record, there.get(record.id))]
         if changed:
             target.upsert([_point(record) for record in changed])
@@ -108,8 +110,8 @@ def _verify(source: Store, target: Store) -> int:
 def _equal(one: Record, other: Record | None) -> bool:
     if other is None or one.vector is None or other.vector is None or one.payload != other.payload:
         return False
-    if one.patches is not None and other.patches is not None:
-        return _close(one.vector, other.vector, TOLERANCE) and _close(one.patches, other.patches, PATCH_TOLERANCE)
+    if one.patches is not None and (other.patches is None or not _close(one.patches, other.patches, PATCH_TOLERANCE)):
+        return False
     return _close(one.vector, other.vector, TOLERANCE)
 
 

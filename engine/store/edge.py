@@ -147,10 +147,10 @@ class EdgeStore:
                 found.append(ranking.page(partial(self._best, spec), spec.offset, spec.limit, first))
         return found
 
-    def search_groups(self, spec: SearchSpec, group_by: str, group_size: int = 1) -> list[list[Hit]]:
-        """Return ``spec.limit`` groups of hits that share the field ``group_by``, each best first."""
+    def search_groups(self, spec: SearchSpec, group_by: str) -> list[Hit]:
+        """Return the best hit for each value of the field ``group_by``, ``spec.limit`` of them."""
         check_groupable(group_by, self.spec().fields)
-        return ranking.groups(self.search, self.facet, spec, group_by, group_size)
+        return ranking.groups(self.search, self.facet, spec, group_by)
 
     def max_sim(self, spec: SearchSpec, words: Vector) -> dict[str, float]:
         """Return, by point id, the MaxSim of the hits of ``spec`` with ``words``, unit rows (l, t)."""

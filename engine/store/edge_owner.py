@@ -120,8 +120,10 @@ class ShardOwner:
 
     def reconfigure(self, config: qe.EdgeConfig) -> qe.EdgeShard:
         """Open the shard again with another configuration, within `writing`; return it."""
-        self.close()
-        self._open = self._load(config)
+        shard = self._shard()
+        self.flush()
+        self._open = None
+        self._open = edge_shard.reopen(shard, self.path, self._expected, config)
         return self._open
 
     def opened_path(self) -> Path:
@@ -148,13 +150,13 @@ class ShardOwner:
         """Say whether another generation took the place of this one, while its owner was waited for."""
         return self._generation is None and files.current_generation(self._home) not in (None, self.path.name)
 
-    def _load(self, config: qe.EdgeConfig | None = None) -> qe.EdgeShard:
+    def _load(self) -> qe.EdgeShard:
         shard = None
         while shard is None:
             self._spec = None  # another owner may have written since
             self.spec()
             try:
-                shard = edge_shard.load(self.path, self._expected, self._wait_s, config)
+                shard = edge_shard.load(self.path, self._expected, self._wait_s)
             except StoreCorrupt:
                 if not self._succeeded():
                     raise

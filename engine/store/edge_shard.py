@@ -29,10 +29,8 @@ _open_shards: dict[int, tuple[qe.EdgeShard, int]] = {}
 """With the descriptor of the lock that each is owned by."""
 
 
-def load(path: Path, expected: int, wait_s: float, config: qe.EdgeConfig | None = None) -> qe.EdgeShard:
+def load(path: Path, expected: int, wait_s: float) -> qe.EdgeShard:
     """Open the shard of a generation, waiting up to ``wait_s`` for another owner, and look whether it is whole.
-
-    ``config`` is a new configuration, by which the next `optimize` goes; without it, the shard keeps its own.
 
     Raises:
         StoreLocked: another process has it open; the message names it.
@@ -41,14 +39,7 @@ def load(path: Path, expected: int, wait_s: float, config: qe.EdgeConfig | None 
     home, deadline = path.parent, time.monotonic() + wait_s
     while True:
         try:
-            lock = _lock(path)
-            try:
-                with translated(path, opening=True):
-                    shard = qe.EdgeShard.load(str(path), config)
-            except BaseException:
-                _unlock(lock)
-                raise
-            break
+            return _load(path, expected, _lock(path), None)
         except StoreLocked:
             left = deadline - time.monotonic()
             if left <= 0:
@@ -57,11 +48,35 @@ def load(path: Path, expected: int, wait_s: float, config: qe.EdgeConfig | None 
                     "ask that one, or wait for it to end"
                 ) from None
             time.sleep(min(0.1, left))
+
+
+def reopen(shard: qe.EdgeShard, path: Path, expected: int, config: qe.EdgeConfig) -> qe.EdgeShard:
+    """Open a shard that has been flushed with a new configuration, by which its next `optimize` goes.
+
+    It stays owned meanwhile. Raises: as `load`.
+    """
+    _, lock = _open_shards.pop(id(shard))
     try:
-        _verify(shard, path, expected)
-        files.write_owner(home)
-    except EngineError:
-        shard.close()
+        with translated(path.parent):
+            shard.close()
+    except BaseException:
+        _unlock(lock)
+        raise
+    return _load(path, expected, lock, config)
+
+
+def _load(path: Path, expected: int, lock: int, config: qe.EdgeConfig | None) -> qe.EdgeShard:
+    """Open a shard that is owned by ``lock``, which is let go of if it cannot be opened."""
+    try:
+        with translated(path, opening=True):
+            shard = qe.EdgeShard.load(str(path), config)
+        try:
+            _verify(shard, path, expected)
+            files.write_owner(path.parent)
+        except EngineError:
+            shard.close()
+            raise
+    except BaseException:
         _unlock(lock)
         raise
     _open_shards[id(shard)] = shard, lock

@@ -106,8 +106,8 @@ class Store(Protocol):
     def search_batch(self, specs: Sequence[SearchSpec]) -> list[list[Hit]]:
         """Run several searches in one call."""
 
-    def search_groups(self, spec: SearchSpec, group_by: str, group_size: int = 1) -> list[list[Hit]]:
-        """Return ``spec.limit`` groups of hits that share the field ``group_by``, each best first."""
+    def search_groups(self, spec: SearchSpec, group_by: str) -> list[Hit]:
+        """Return the best hit for each value of the field ``group_by``, ``spec.limit`` of them."""
 
     def max_sim(self, spec: SearchSpec, words: Vector) -> dict[str, float]:
         """Return, by point id, the MaxSim of the hits of ``spec`` with ``words``, unit rows (l, t).

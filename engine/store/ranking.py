@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from engine.errors import StoreError
+from engine.filters import without
 from engine.records import FilterJSON, Hit, Record, Value, Vector
 from engine.store.protocol import SearchSpec
 
@@ -52,42 +53,29 @@ def groups(
     facet: Callable[[str, FilterJSON | None, int], list[tuple[Value, int]]],
     spec: SearchSpec,
     key: str,
-    group_size: int,
-) -> list[list[Hit]]:
-    """Return ``spec.limit`` groups after ``spec.offset``, by asking for more and more hits until there are enough.
+) -> list[Hit]:
+    """Return the best hit of ``spec.limit`` groups after ``spec.offset``, asking for more hits until there are enough.
 
-    A point with several values belongs to several groups, one without the field to none. Groups that the hits left
-    unfinished are filled by a search of their own.
+    A point with several values belongs to several groups, one without the field to none.
     """
-    if spec.limit <= 0 or group_size <= 0:
+    if spec.limit <= 0:
         return []
     end, size = spec.offset + spec.limit, max(64, 4 * (spec.offset + spec.limit))
     enough = end
     while True:
         hits = search(replace(spec, limit=size, offset=0))
-        members: dict[Value, list[Hit]] = {}
+        best: dict[Value, Hit] = {}
         for hit in hits:
             value = hit.payload.get(key)
             values: list[Value] = [*value] if isinstance(value, list) else [] if value is None else [value]
             for name in dict.fromkeys(values):
-                members.setdefault(name, []).append(hit)
-        if len(members) >= enough or len(hits) < size:
+                best.setdefault(name, hit)
+        if len(best) >= enough or len(hits) < size:
             break
         if enough == end:  # perhaps there are not so many groups: counting them is slow, but not as slow as all hits
             enough = min(end, len(facet(key, spec.filter, end)))
         size *= 4
-    found: list[list[Hit]] = []
-    for name, group in list(members.items())[spec.offset : end]:
-        if len(group) < group_size and len(hits) == size:
-            only: dict[str, object] = {"key": key, "match": {"value": name}}
-            group = search(replace(spec, filter=both(spec.filter, {"must": [only]}), limit=group_size, offset=0))
-        found.append(group[:group_size])
-    return found
-
-
-def both(left: FilterJSON | None, right: FilterJSON) -> FilterJSON:
-    """Return the filter that demands the two."""
-    return {"must": [left, right]} if left else right
+    return list(best.values())[spec.offset : end]
 
 
 def recommendation(
@@ -105,8 +93,7 @@ def recommendation(
     if absent := [id for id in examples if id not in vectors]:
         raise StoreError(f"no point {absent[0]} to recommend from")
     likes, dislikes = ([vectors[id] for id in ids] for ids in (positive, negative))
-    others: dict[str, object] = {"must_not": [{"has_id": examples}]}
-    return replace(spec, vector=average(likes, dislikes), filter=both(spec.filter, others))
+    return replace(spec, vector=average(likes, dislikes), filter=without(spec.filter, examples))
 
 
 def by_count(counts: Sequence[tuple[Value, int]]) -> list[tuple[Value, int]]:

@@ -98,9 +98,10 @@ class RemoteStore:
 
     def spec(self) -> CollectionSpec:
         """See `Store`."""
-        if self._known is None:
-            self._known = self._ask("spec")
-        return self._known
+        known = self._known  # once: another thread may forget it meanwhile
+        if known is None:
+            known = self._known = self._ask("spec")
+        return known
 
     def add_fields(self, fields: Mapping[str, FieldKind]) -> None:
         """See `Store`."""
@@ -141,9 +142,9 @@ class RemoteStore:
         """See `Store`."""
         return [hits for part in _parts(specs, BATCH) for hits in self._ask("search_batch", part)]
 
-    def search_groups(self, spec: SearchSpec, group_by: str, group_size: int = 1) -> list[list[Hit]]:
+    def search_groups(self, spec: SearchSpec, group_by: str) -> list[Hit]:
         """See `Store`."""
-        return list(self._ask("search_groups", spec, group_by, group_size))
+        return list(self._ask("search_groups", spec, group_by))
 
     def max_sim(self, spec: SearchSpec, words: Vector) -> dict[str, float]:
         """See `Store`."""

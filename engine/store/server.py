@@ -78,9 +78,11 @@ class ServerStore:
 
     def spec(self) -> CollectionSpec:
         """Return what the collection was made with, out of its metadata."""
-        if self._known is None or time.monotonic() - self._read_at > KNOWN_S:
-            self._known, self._read_at = self._home.spec(), time.monotonic()
-        return self._known
+        known = self._known  # once: another thread may forget it meanwhile
+        if known is None or time.monotonic() - self._read_at > KNOWN_S:
+            known = self._known = self._home.spec()
+            self._read_at = time.monotonic()
+        return known
 
     def add_fields(self, fields: Mapping[str, FieldKind]) -> None:
         """Index further payload fields; those that exist with the same kind are left alone."""
@@ -158,10 +160,10 @@ class ServerStore:
                 found.append(ranking.page(partial(self._best, spec), spec.offset, spec.limit, first))
         return found
 
-    def search_groups(self, spec: SearchSpec, group_by: str, group_size: int = 1) -> list[list[Hit]]:
-        """Return ``spec.limit`` groups of hits that share the field ``group_by``, each best first."""
+    def search_groups(self, spec: SearchSpec, group_by: str) -> list[Hit]:
+        """Return the best hit for each value of the field ``group_by``, ``spec.limit`` of them."""
         self._fresh(lambda: check_groupable(group_by, self.spec().fields))
-        return ranking.groups(self.search, self.facet, spec, group_by, group_size)
+        return ranking.groups(self.search, self.facet, spec, group_by)
 
     def max_sim(self, spec: SearchSpec, words: Vector) -> dict[str, float]:
         """Return, by point id, the MaxSim of the hits of ``spec`` with ``words``, unit rows (l, t)."""

@@ -71,7 +71,7 @@ class _Folder:
         self.by_name: dict[str, os.DirEntry[str]] = {}
         self._by_stem: dict[str, os.DirEntry[str]] | None = None
         if path:
-            with suppress(OSError), os.scandir(path) as scan:
+            with suppress(OSError, ValueError), os.scandir(path) as scan:  # ValueError: a NUL
                 self.by_name = {entry.name: entry for entry in scan}
 
     def stem(self, stem: str) -> os.DirEntry[str] | None:

@@ -212,7 +212,7 @@ def _members(shard: _Shard) -> tuple[dict[str, _Member], str]:
                     return members, f"truncated within {_printable(info.name)!r}: what follows is lost"
                 _sort_in(info, members, shard)
             end = archive.offset
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError) as error:  # ValueError: numbers in a header that are none
         return members, f"truncated or damaged after {len(members)} files: {error}"
     with shard.plain.open("rb") as file:
         file.seek(end)
