@@ -43,13 +43,13 @@ def main() -> None:
     drawn = [
         look_book(options.work, count, seed) for count, seed in ((options.drawings, 5), (options.drawings // 6, 6))
     ]
-    name = f"drawn look-book, {options.drawings} drawings"
-    every = [Data(name, drawn[0], share, options.epochs, 64, gallery=drawn[1])]
+    every = [Data("drawn look-book", drawn[0], share, options.epochs, 64, gallery=drawn[1])]
     if catalogue := os.environ.get("FASHION_PRODUCTS_DIR"):
         every.append(Data("product catalogue", Path(catalogue), share, options.catalogue_epochs, 512))
     lines, bars = [], {}
     for data in every:
-        table, bars[data.name] = examine(data, options.base, options.work)
+        table, rows = examine(data, options.base, options.work)
+        bars[f"{data.name}, {len(data.test_items()):,} captions"] = rows
         lines += table
     (options.work / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     draw(bars, options.work / "table.png")
@@ -147,13 +147,15 @@ def draw(bars: dict[str, list[tuple[str, float, float, float]]], target: Path) -
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(1, len(bars), figsize=(6.5 * len(bars), 3.2), layout="constrained", squeeze=False)
+    figure, panels = pyplot.subplots(
+        1, len(bars), figsize=(3 + 4 * len(bars), 3.2), layout="constrained", squeeze=False, sharey=True
+    )
     for panel, (name, rows) in zip(panels[0], bars.items(), strict=True):
         values = np.array([row[1] for row in rows])
         errors = np.abs(np.array([[row[2], row[3]] for row in rows]).T - values)
         panel.barh([row[0] for row in rows], values, xerr=errors, color="#5b7c99", error_kw={"linewidth": 1})
-        panel.invert_yaxis()
-        panel.set(title=name, xlabel="hit@10, that very photograph")
+        panel.set(title=name, xlabel="hit@10, that very photograph", xlim=(0, 1.05))
+    panels[0][0].invert_yaxis()
     figure.savefig(target, dpi=110)
     pyplot.close(figure)
 

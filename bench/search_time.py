@@ -55,7 +55,7 @@ def _rows(store: Store, vectors: Vector, filters: dict[str, Filter], state: str,
     health = store.health()
     how = (
         f"inside the process, {len(vectors)} queries (embeddings of titles or captions), k={LIMIT}, dimension "
-        f"{vectors.shape[1]}, {health.indexed} of {health.points} points in the graph; {data}"
+        f"{vectors.shape[1]}, {health.indexed} of {health.points} points indexed; {data}"
     )
     return [
         Row(

@@ -44,9 +44,9 @@ def facts_of(examination: Examination) -> list[str]:
     """Return what was asked of what, in plain sentences."""
     e = examination
     facts = [
-        f"{e.queries:,} queries (captions of {e.items - e.items_without_caption:,} held-out items) over a gallery of "
+        f"{e.queries:,} queries (captions of {e.items - e.items_without_caption:,} examined items) over a gallery of "
         f"{e.gallery:,} photographs.",
-        f"{e.items_without_caption:,} held-out items have no caption; {e.items_not_in_gallery:,} are not in the "
+        f"{e.items_without_caption:,} examined items have no caption; {e.items_not_in_gallery:,} are not in the "
         "gallery and count as never found.",
     ]
     if e.captions_cut is not None:

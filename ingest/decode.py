@@ -112,7 +112,7 @@ def _open_heic(stream: io.BytesIO, max_pixels: int) -> Image.Image:
     try:
         import pi_heif
     except ImportError:
-        raise ImageError("HEIC needs an extra: pip install 'fashion-search-engine[heic]'") from None
+        raise ImageError("HEIC needs an extra: pip install '.[heic]' in this program's source folder") from None
     heif = pi_heif.open_heif(stream, convert_hdr_to_8bit=True)
     _check_size(heif.size, max_pixels)
     image: Image.Image = heif.to_pillow()

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -130,6 +131,12 @@ def test_the_contact_sheet_is_one_file_without_requests(home: Path) -> None:
     ids = [hit["id"] for hit in hits(engine("query", "<b>red & blue</b>", "-k", 4, "--json", folder=home))]
     assert all(f"<span>{str(id)[-16:]}</span>" in page for id in ids)  # what tells one id from another is in sight
     assert "http" not in page.replace("http-equiv", "")
+
+
+def test_the_version_is_told_and_no_command_is_described_in_part(home: Path) -> None:
+    assert re.fullmatch(r"engine \d+\.\d+\.\d+\n", engine("--version", folder=home).stdout)
+    shown = engine("--help", folder=home, COLUMNS="80")
+    assert "..." not in shown.stdout.partition("Commands:")[2]
 
 
 def test_a_later_page_counts_on_and_a_filter_alone_shows_no_scores(home: Path) -> None:

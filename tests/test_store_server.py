@@ -225,7 +225,7 @@ def test_what_is_sent_is_what_the_servers_specification_allows() -> None:
         store.create(SPEC)
         store.upsert(points(3))
         store.search(
-            SearchSpec(VECTOR, filter=parse_where(["hat=true", "width<5"], ["colour=red,blue"]), min_score=0.5)
+            SearchSpec(VECTOR, filter=parse_where(["hat=true", "width<5", "colour!=red,blue"]), min_score=0.5)
         )
         store.search(SearchSpec(VECTOR, exact=True))
         (fast, exact) = [body["searches"][0] for _, path, body in double.requests if "/query/batch" in path]

@@ -45,7 +45,9 @@ def tensorboard_log(folder: Path) -> Iterator[Callable[[Progress], None]]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise UsageError("--tensorboard needs an extra: pip install 'fashion-search-engine[tensorboard]'") from None
+        raise UsageError(
+            "--tensorboard needs an extra: pip install '.[tensorboard]' in this program's source folder"
+        ) from None
     with SummaryWriter(str(folder)) as writer:
 
         def tell(progress: Progress) -> None:

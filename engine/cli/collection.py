@@ -67,7 +67,7 @@ def status_command(
         "store": f"{health.backend} {health.version} at {health.location}",
         "through": opened.location if opened.location != health.location and "://" in opened.location else None,
         "points": health.points,
-        "points_in_graph": health.indexed,
+        "points_indexed": health.indexed,
         "disk_mb": None if health.disk_bytes is None else round(health.disk_bytes / 1e6, 1),
         "checkpoint": spec.passport.get("checkpoint"),
         "fingerprint": str(spec.passport.get("fingerprint"))[:16],
@@ -225,7 +225,9 @@ def _write_rows(file: str, rows: Iterator[dict[str, Any]]) -> int:
             import pyarrow as pa
             import pyarrow.parquet as pq
         except ImportError:
-            raise UsageError("Parquet needs an extra: pip install 'fashion-search-engine[parquet]'") from None
+            raise UsageError(
+                "Parquet needs an extra: pip install '.[parquet]' in this program's source folder"
+            ) from None
         columns = _columns(rows)
         pq.write_table(pa.table(columns), file)
         return len(columns["point_id"])

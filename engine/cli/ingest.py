@@ -278,7 +278,7 @@ def _print_summary(
         "of the indexed, only the metadata changed": summary.metadata,
         "of the indexed, renamed (vector reused)": summary.reused,
         "of the indexed, nearly identical to another": summary.near_duplicates,
-        "in the collection, but no longer in the source (--prune deletes them)": summary.missing,
+        "ingested before, but gone from the source or left out now (--prune deletes them)": summary.missing,
         "no longer in the source, deleted": summary.pruned,
     }
     for note, count in notes.items():

@@ -6,7 +6,7 @@ import gc
 import io
 import os
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -33,7 +33,6 @@ class Commands(TyperGroup):
 app = typer.Typer(
     name="engine",
     cls=Commands,
-    help="Semantic search for fashion photographs: a fashion CLIP, Qdrant, and an honest Recall@K.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -42,23 +41,42 @@ app = typer.Typer(
     epilog="Exit codes: 0 done; 1 error; 2 usage; 3 no photographs, or some quarantined; 4 checkpoint; "
     "5 index made by another model; 6 store; 130 stopped by Ctrl-C.",
 )
-app.command("ingest")(ingest.ingest_command)
-app.command("query")(query.query_command)
-app.command("serve")(serve.serve_command)
-app.command("eval")(examine.eval_command)
-app.command("train")(learn.train_command)
-app.command("teach")(learn.teach_command)
-app.command("distil")(learn.distil_command)
-app.command("sample")(learn.sample_command)
-app.command("facets")(collection.facets_command)
-app.command("status")(collection.status_command)
-app.command("show")(collection.show_command)
-app.command("delete")(collection.delete_command)
-app.command("export")(collection.export_command)
-app.command("push")(transfer.push_command)
-app.command("pull")(transfer.pull_command)
-app.command("promote")(transfer.promote_command)
-app.command("config")(collection.config_command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"engine {version('fashion-search-engine')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Semantic search for fashion photographs: a fashion CLIP, Qdrant, and an honest Recall@K."""
+
+
+app.command("ingest", short_help="Embed photographs and store them with their metadata.")(ingest.ingest_command)
+app.command("query", short_help="Find photographs by words, a photograph, or stored items.")(query.query_command)
+app.command("serve", short_help="Serve the search page and the HTTP API.")(serve.serve_command)
+app.command("eval", short_help="Measure Recall@K on captions held out of training.")(examine.eval_command)
+app.command("train", short_help="Train a checkpoint by a recipe.")(learn.train_command)
+app.command("teach", short_help="Teach a checkpoint what shoppers call things.")(learn.teach_command)
+app.command("distil", short_help="Make one checkpoint of several.")(learn.distil_command)
+app.command("sample", short_help="Draw a sample data set.")(learn.sample_command)
+app.command("facets", short_help="Count the values of each field.")(collection.facets_command)
+app.command("status", short_help="Say what the collection holds, and what made it.")(collection.status_command)
+app.command("show", short_help="Show all that is known about one item.")(collection.show_command)
+app.command("delete", short_help="Delete items by id or by filter.")(collection.delete_command)
+app.command("export", short_help="Write items and their embeddings to a file.")(collection.export_command)
+app.command("push", short_help="Copy the collection to another store.")(transfer.push_command)
+app.command("pull", short_help="Copy a collection from another store.")(transfer.pull_command)
+app.command("promote", short_help="Let one collection take the name of another.")(transfer.promote_command)
+app.command("config", short_help="Print every setting and where it came from.")(collection.config_command)
 
 
 def main() -> None:

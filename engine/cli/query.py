@@ -51,7 +51,7 @@ def query_command(
     offset: Annotated[int, typer.Option(min=0, max=1_000_000, help="Leave out the first so many.")] = 0,
     min_score: Annotated[float | None, typer.Option(help="Only hits with at least this cosine.")] = None,
     group_by: Annotated[str | None, typer.Option(help="One hit for each value of a field: product_id.")] = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Compare with every photograph, without the graph.")] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare the full vectors of all photographs.")] = False,
     rerank: Annotated[
         str | None,
         typer.Option(

@@ -64,7 +64,7 @@ def serve_command(
         from serve.app import make_app
         from serve.guard import Limits
     except ImportError as error:
-        raise UsageError(f"{error.name} is missing: pip install 'fashion-search-engine[serve]'") from None
+        raise UsageError(f"{error.name} is missing: pip install '.[serve]' in this program's source folder") from None
 
     settings = settings_of(store, collection, model, device)
     if host not in LOOPBACK and not settings.server_key:

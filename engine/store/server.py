@@ -227,7 +227,7 @@ class ServerStore:
         self._home.wait_until_green()
 
     def flush(self) -> None:
-        """Do nothing: every write waited for the server's word."""
+        """Ask whether the collection is still there; every write waited for the server's word."""
         self._home.info()
 
     def health(self) -> Health:
@@ -286,22 +286,16 @@ class ServerStore:
         return self._query([(spec, limit)])[0]
 
     def _query(self, wanted: Sequence[tuple[SearchSpec, int]]) -> list[list[Hit]]:
-        if not wanted:
-            return []
         requests = [to_query(spec, limit, with_params=not self._home.local) for spec, limit in wanted]
-        answers = self._on(partial(self._client.query_batch_points, requests=requests))
+        answers = self._on(partial(self._client.query_batch_points, requests=requests)) if requests else []
         return [to_hits(answer) for answer in answers]
 
     def _retrieve(self, ids: Sequence[str], *, payload: bool = True, names: Sequence[str] = ()) -> list[Record]:
         found: list[Record] = []
         for batch in _batches([checked_id(id) for id in ids], IDS_BATCH):
+            vectors = list(names) or False
             records = self._on(
-                partial(
-                    self._client.retrieve,
-                    ids=list(batch),
-                    with_payload=payload,
-                    with_vectors=list(names) or False,
-                )
+                partial(self._client.retrieve, ids=list(batch), with_payload=payload, with_vectors=vectors)
             )
             found += [to_record(each) for each in records]
         return found

@@ -105,7 +105,7 @@ def _parquet_file(path: Path) -> Iterator[Any]:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        raise SourceError(f"{path} needs an extra: pip install 'fashion-search-engine[parquet]'") from None
+        raise SourceError(f"{path} needs an extra: pip install '.[parquet]' in this program's source folder") from None
     try:
         with parquet.ParquetFile(path) as file:
             yield file
