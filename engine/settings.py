@@ -73,7 +73,8 @@ def load_settings(
         name = setting.name
         variable = next((v for v in VARIABLES[name] if environment.get(v)), None)
         if flags and flags.get(name) is not None:
-            values[name], origins[name] = flags[name], f"--{name.replace('_', '-')}"
+            origins[name] = f"--{name.replace('_', '-')}"
+            values[name] = _parse(name, flags[name], origins[name])
         elif variable:
             values[name], origins[name] = _parse(name, environment[variable], variable), variable
         elif name in entries:
@@ -119,4 +120,18 @@ def _parse(name: str, value: object, where: str) -> object:
         if not 0 < seconds < math.inf:
             raise UsageError(f"{where}: timeout_s must be a number of seconds above 0, not {text!r}")
         return seconds
+    if name in SECRETS:
+        text = text.strip()  # files that hold a key often end in a new line
+        if not (text.isascii() and text.isprintable()):
+            raise UsageError(f"{where}: a key has letters, digits and signs of ASCII alone")
+    if name in ("url", "store"):
+        check_address(text, where)
     return text
+
+
+def check_address(text: str, where: str) -> None:
+    """Raise UsageError for an address with a password, which servers take as a key only and reports would show."""
+    if "://" in text and "@" in text.partition("://")[2].partition("/")[0]:
+        raise UsageError(
+            f"{where}: give the address without user and password, and the key by itself (QDRANT_API_KEY)"
+        )

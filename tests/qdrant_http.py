@@ -48,6 +48,7 @@ class Double:
     fault: Fault | None = None
     requests: list[tuple[str, str, Any]] = field(default_factory=list)
     client: QdrantClient = field(default_factory=lambda: QdrantClient(":memory:"))
+    version: str = "1.20.0"
     indexes: dict[str, dict[str, Any]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -55,7 +56,7 @@ class Double:
         parts = [unquote(part) for part in path.strip("/").split("/") if part]
         match parts:
             case []:
-                return {"title": "qdrant - vector search engine", "version": "1.20.0"}
+                return {"title": "qdrant - vector search engine", "version": self.version}
             case ["aliases"]:
                 return self.client.get_aliases()
             case ["collections", "aliases"]:

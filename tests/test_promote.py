@@ -173,6 +173,16 @@ def test_on_a_server_the_alias_changes_hands_in_one_call_and_the_old_collection_
         assert [one.name for one in double.client.get_collections().collections] == ["next_1"]
 
 
+def test_a_collection_that_two_aliases_mean_outlives_the_promotion_of_one_to_the_other() -> None:
+    with serving() as double, ServerStore(double.url, "next") as store:
+        fill(store, "next")
+        also = models.CreateAlias(collection_name="next_1", alias_name="fashion")
+        double.client.update_collection_aliases([models.CreateAliasOperation(create_alias=also)])
+        with ServerStore(double.url, "fashion") as promoted:
+            promoted.take_over("next")
+            assert held(promoted) == ("next", ["next"])
+
+
 def test_the_name_of_a_promoted_collection_can_be_used_again() -> None:
     with serving() as double:
         for name in ("next", "next"):

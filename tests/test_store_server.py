@@ -6,6 +6,7 @@ import json
 import socket
 import traceback
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ def test_the_server_says_how_long_to_wait_and_is_heard() -> None:
             store.create(SPEC)
             double.fault = fails(2, 429, {"Retry-After": "0"})
             store.upsert(points(1))
-            assert waits == [0.0, 0.0]  # by itself it would have waited 0.2 s and more
+            assert waits == [0.2, 0.2]  # the least, so that nobody is asked without a pause
             double.fault = fails(2, 429, {"Retry-After": "3600"})
             with pytest.raises(StoreUnavailable, match="429"):
                 store.upsert(points(1))
@@ -257,6 +258,39 @@ def test_a_collection_with_points_but_no_alias_is_not_deleted() -> None:
         with open_store(double.url, "fashion") as store, pytest.raises(StoreError, match="1 points but has no alias"):
             store.create(SPEC)
         assert double.client.count("fashion_1").count == 1
+
+
+def test_names_that_look_like_those_behind_aliases_are_kept_apart() -> None:
+    with serving() as double:
+        with open_store(double.url, "mode_1") as numbered, open_store(double.url, "mode") as plain:
+            numbered.create(SPEC)
+            numbered.upsert(points(3))
+            plain.create(SPEC)  # behind it stands no mode_1
+            plain.upsert(points(1))
+            assert (numbered.count(), plain.count()) == (3, 1)
+        behind = {one.alias_name: one.collection_name for one in double.client.get_aliases().aliases}["mode"]
+        with open_store(double.url, behind) as mistaken, pytest.raises(StoreError, match="stands behind 'mode'"):
+            mistaken.exists()
+
+
+def test_a_server_that_would_drop_the_metadata_is_refused_before_anything_is_made() -> None:
+    with serving() as double, open_store(double.url, "fashion") as store:
+        double.version = "1.15.4"
+        with pytest.raises(StoreError, match=r"version 1\.15\.4: 1\.16 or newer is needed"):
+            store.create(SPEC)
+        assert not double.client.get_collections().collections
+
+
+@pytest.mark.parametrize(("status", "failed"), [("red", True), ("grey", False)])
+def test_a_collection_that_will_not_become_green_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, status: str, failed: bool
+) -> None:
+    with serving() as double, ServerStore(double.url, "fashion") as store:
+        store.create(SPEC)
+        info = store._client.get_collection("fashion").model_copy(update={"status": models.CollectionStatus(status)})
+        monkeypatch.setattr(store._client, "get_collection", lambda name: info)
+        with pytest.raises(StoreError, match="failed to optimize") if failed else nullcontext():
+            store.optimize()
 
 
 def test_a_collection_of_somebody_elses_is_not_taken_for_ours() -> None:

@@ -140,8 +140,11 @@ def ledger_path(settings: Settings) -> Path:
     if not settings.url and "://" not in settings.store:
         return Path(settings.store) / settings.collection / "ledger.sqlite"
     import hashlib
+    from urllib.parse import urlsplit
 
     from engine.settings import state_folder
 
-    server = hashlib.sha256((settings.url or settings.store).encode()).hexdigest()[:12]
+    parts = urlsplit(settings.url or settings.store)
+    address = f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
+    server = hashlib.sha256(address.encode()).hexdigest()[:12]
     return state_folder() / f"{server}-{settings.collection}.sqlite"

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from engine.errors import UsageError
+from engine.settings import check_address
 from engine.store.protocol import Store
 
 SERVER_URL = re.compile(r"https?://", re.IGNORECASE)
@@ -27,8 +28,10 @@ def open_store(
     The client of the server is imported only for a URL: it takes a second.
 
     Raises:
-        UsageError: a name that no collection can have, a server without http:// or https://, or a file.
+        UsageError: a name that no collection can have, a server without http:// or https:// or with a password, or a
+            file.
     """
+    check_address(location, "store")
     if SERVER_URL.match(location):
         from engine.store.server import ServerStore
 

@@ -75,7 +75,7 @@ class Caller:
         """Say whether to try again, or after how many seconds when the server asked for some."""
         wait = getattr(error, "retry_after_s", None)
         if wait is not None:
-            return float(wait) if wait <= self._retry_for_s else False
+            return max(0.2, float(wait)) if wait <= self._retry_for_s else False
         status = _status(error)
         if status is None:
             return self._met and _network(error)
@@ -114,7 +114,7 @@ class Caller:
         details = getattr(error, "details", None)
         if callable(details):
             text = str(details())
-        text = " ".join(text.split())[:300] or type(_source(error)).__name__
+        text = " ".join(text.split())[:300] or "without a word: is this the address of its API?"
         return text.replace(self._secret, "***") if self._secret else text
 
     def _leaks(self, error: Exception) -> bool:

@@ -7,6 +7,7 @@ Readers use the alias, which has the collection's public name (``fashion``); beh
 from __future__ import annotations
 
 import itertools
+import re
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,8 @@ from engine.store.server_calls import Caller
 from engine.store.server_convert import field_index, metadata, patch_params, vector_params
 
 GREEN_WITHIN_S = 3600.0
+LEAST_VERSION = (1, 16)
+"""The first that keeps metadata with a collection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class ServerCollection:
         """Create the collection with all its payload indexes, before any point; an existing one is left as it is."""
         if self.exists():
             return
+        self._check_version()
         spec, real = with_core_fields(spec), self._unused()
         vectors = {VECTOR_NAME: vector_params(spec.dimension)}
         if spec.patches:
@@ -87,7 +91,8 @@ class ServerCollection:
                     f"{name!r} at {self.location} is a collection itself and no alias: give it another name"
                 )
         self._change_aliases([*map(_taken, names), _given(self.name, meant[successor])])
-        if old := meant.get(self.name):
+        old = meant.get(self.name)
+        if old and old != meant[successor]:
             self.call(lambda: self.client.delete_collection(old, timeout=self.timeout_s))
 
     def spec(self) -> CollectionSpec:
@@ -141,16 +146,37 @@ class ServerCollection:
         self.call(lambda: self.client.update_collection(real, metadata=metadata(spec), timeout=self.timeout_s))
 
     def info(self) -> models.CollectionInfo:
-        """Return what the server says of the collection. Raises: StoreMissing."""
+        """Return what the server says of the collection.
+
+        Raises:
+            StoreMissing: there is none of that name.
+            StoreError: it is the one behind another alias, which somebody could mistake for one of its own.
+        """
+        if re.fullmatch(r".+_\d+", self.name):
+            aliases = self._aliases()
+            other = next((alias for alias, real in aliases.items() if real == self.name), None)
+            if other is not None and self.name not in aliases:
+                raise StoreError(
+                    f"{self.name!r} at {self.location} is what stands behind {other!r}: give that name, or another"
+                )
         try:
             return self.call(lambda: self.client.get_collection(self.name))
         except StoreMissing as error:
             raise self.missing() from error
 
     def wait_until_green(self) -> None:
-        """Wait until the server has built its graphs. Raises: StoreUnavailable, if it has not within the hour."""
+        """Wait until the server has built its graphs.
+
+        Raises:
+            StoreUnavailable: it has not within the hour.
+            StoreError: it says that it cannot.
+        """
         deadline = time.monotonic() + GREEN_WITHIN_S
-        while self.info().status == models.CollectionStatus.YELLOW:
+        while (status := self.info().status) != models.CollectionStatus.GREEN:
+            if status == models.CollectionStatus.RED:
+                raise StoreError(f"Qdrant at {self.location} has failed to optimize {self.name!r}: look into its log")
+            if status == models.CollectionStatus.GREY:  # there is something to do, which the next write sets off
+                return
             if time.monotonic() > deadline:
                 raise StoreUnavailable(f"Qdrant at {self.location} is still building {self.name!r}: look again later")
             time.sleep(0.5)
@@ -161,6 +187,13 @@ class ServerCollection:
         others = f"there is: {', '.join(there)}" if there else "there is none yet"
         return StoreMissing(f"no collection {self.name!r} at {self.location} ({others}); make it with 'engine ingest'")
 
+    def _check_version(self) -> None:
+        """Refuse a server that would drop a collection's metadata without a word. Raises: StoreError."""
+        version = self.call(self.client.info).version
+        found = re.match(r"(\d+)\.(\d+)", version)
+        if found and tuple(map(int, found.groups())) < LEAST_VERSION:
+            raise StoreError(f"Qdrant at {self.location} is of version {version}: 1.16 or newer is needed")
+
     def _real(self) -> str:
         """Return the collection that the alias means; its own settings are changed under its own name only."""
         return self._aliases().get(self.name, self.name)
@@ -170,9 +203,10 @@ class ServerCollection:
         return {alias.alias_name: alias.collection_name for alias in self.call(self.client.get_aliases).aliases}
 
     def _unused(self) -> str:
-        """Return the first name for the real collection that no alias has come to mean."""
-        meant = set(self._aliases().values())
-        return next(name for n in itertools.count(1) if (name := f"{self.name}_{n}") not in meant)
+        """Return the first name for the real collection that no alias has or means."""
+        aliases = self._aliases()
+        taken = {*aliases, *aliases.values()}
+        return next(name for n in itertools.count(1) if (name := f"{self.name}_{n}") not in taken)
 
     def _change_aliases(self, changes: Sequence[models.AliasOperations]) -> None:
         self.call(lambda: self.client.update_collection_aliases(changes, timeout=self.timeout_s))
