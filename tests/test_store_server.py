@@ -7,6 +7,7 @@ import socket
 import traceback
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -291,6 +292,19 @@ def test_a_collection_that_will_not_become_green_is_not_waited_for(
         monkeypatch.setattr(store._client, "get_collection", lambda name: info)
         with pytest.raises(StoreError, match="failed to optimize") if failed else nullcontext():
             store.optimize()
+
+
+def test_points_with_many_patches_are_sent_in_requests_that_a_server_takes() -> None:
+    spec = CollectionSpec(4, {"model": "a"}, patches=64)
+    patches = np.zeros((196, 64), np.float32)
+    patches[:, 0] = 1
+    with serving() as double, open_store(double.url, "fashion") as store:
+        store.create(spec)
+        store.upsert([replace(point, patches=patches) for point in points(100)])
+        sent = [body for method, path, body in double.requests if method == "PUT" and "/points" in path]
+        assert len(sent) > 1
+        assert all(len(json.dumps(body)) < 32_000_000 for body in sent)
+        assert store.count() == 100
 
 
 def test_a_collection_of_somebody_elses_is_not_taken_for_ours() -> None:

@@ -31,6 +31,8 @@ from engine.store.server_collection import ServerCollection, connect, without_pa
 from engine.store.server_convert import to_hits, to_max_sim, to_point, to_query, to_record
 
 BATCH = 256
+NUMBERS = 1_000_000
+"""Of a request's vectors and patches: some 12 MB of JSON, where Qdrant takes 32."""
 IDS_BATCH = 1000
 KNOWN_S = 2.0
 """After so long it is asked again what the collection was made with: another may have taken its place."""
@@ -106,8 +108,10 @@ class ServerStore:
 
     def upsert(self, points: Sequence[Point]) -> None:
         """Write points: the whole batch is checked before the first is sent; sending again is harmless."""
-        check_points(points, self._spec_to_write_by())
-        for batch in _batches(points, BATCH):
+        spec = self._spec_to_write_by()
+        check_points(points, spec)
+        each = spec.dimension + max((point.patches.size for point in points if point.patches is not None), default=0)
+        for batch in _batches(points, max(1, min(BATCH, NUMBERS // each))):
             structs = [to_point(point) for point in batch]
             self._on(partial(self._client.upsert, points=structs, wait=True))
 
