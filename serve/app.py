@@ -27,7 +27,7 @@ from engine.rerank import Reranker
 from engine.search import Page, search
 from engine.search import Query as Wanted
 from engine.store.protocol import SearchSpec, Store
-from engine.store.schema import facet_fields
+from engine.store.requests import facet_fields
 from serve.batcher import BatchingEncoder
 from serve.embeddings import embeddings, inferred
 from serve.fetch import Fetcher, OpenImage, from_data_url, opened

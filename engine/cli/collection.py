@@ -39,7 +39,7 @@ def facets_command(
     as_json: JsonOption = False,
 ) -> None:
     """Count the values of each field: what one can filter by."""
-    from engine.store.schema import facet_fields
+    from engine.store.requests import facet_fields
 
     wanted = filter_of(where, filter)
     with open_named_store(settings_of(store, collection)) as opened:

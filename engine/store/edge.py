@@ -25,15 +25,12 @@ from engine.store import ranking
 from engine.store.edge_convert import edge_config, edge_filter, field_index, needs_graph, search_params
 from engine.store.edge_owner import ShardOwner
 from engine.store.protocol import PATCHES_NAME, VECTOR_NAME, CollectionSpec, Health, SearchSpec
+from engine.store.requests import check_countable, check_groupable, check_query, check_words
 from engine.store.schema import (
-    check_countable,
     check_fields,
-    check_groupable,
     check_name,
     check_payload,
     check_points,
-    check_query,
-    check_words,
     checked_id,
     vector_and_patches,
     vector_names,

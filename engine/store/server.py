@@ -15,17 +15,8 @@ from engine.filters import check_filter
 from engine.records import FieldKind, FilterJSON, Hit, Point, Record, Value, Vector
 from engine.store import ranking
 from engine.store.protocol import VECTOR_NAME, CollectionSpec, Health, SearchSpec
-from engine.store.schema import (
-    check_countable,
-    check_groupable,
-    check_name,
-    check_payload,
-    check_points,
-    check_query,
-    check_words,
-    checked_id,
-    vector_names,
-)
+from engine.store.requests import check_countable, check_groupable, check_query, check_words
+from engine.store.schema import check_name, check_payload, check_points, checked_id, vector_names
 from engine.store.server_calls import RETRY_FOR_S, Caller
 from engine.store.server_collection import ServerCollection, connect, without_password
 from engine.store.server_convert import to_hits, to_max_sim, to_point, to_query, to_record
