@@ -55,11 +55,13 @@ class Rejected:
     """Something in a source that is no item, with the reason why.
 
     ``excluded``: never meant to be a photograph, or excluded by the user. ``quarantined``: it should have been one.
+    ``nameless``: nobody can say which one.
     """
 
     uri: str
     state: Literal["excluded", "quarantined"]
     reason: str
+    nameless: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,9 @@ from engine.records import FilterJSON, Hit, Vector, point_id
 from engine.rerank import DEPTH, Reranker, in_better_order
 from engine.store.protocol import SearchSpec, Store
 
+SHALLOW = 1_000
+"""An offset beyond which it pays to ask first whether there is so much."""
+
 
 @dataclass(frozen=True)
 class Query:
@@ -85,6 +88,8 @@ def search(store: Store, encoder: Encoder, query: Query, page: Page) -> list[Hit
             f"re-ranking by {page.rerank!r} needs a query in words alone, hits that are not grouped, "
             "and a collection of a checkpoint that was trained for it: leave it out"
         )
+    if page.offset > SHALLOW and page.offset >= store.count(page.filter):
+        return []  # without fetching all that comes before
     if query.is_empty:
         return browse(store, page)
     vector = embed_query(store, encoder, query)

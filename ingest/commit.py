@@ -33,6 +33,7 @@ class Run:
 
     ``seen``: ids of the source's items. ``pending``: those among them that must be read. ``owners``: by SHA-256, the
     item that others with the same bytes are duplicates of; those that are yet to be committed are not among them.
+    ``unread``: uris of what could not be read this time. ``nameless``: something that could not could be any item.
     ``in_words``: fields of words in the collection, for which this source has numbers.
     ``lenders``: by SHA-256, an item whose vector the store has, or will have by the time that it is asked for.
     """
@@ -51,7 +52,8 @@ class Run:
     owners: dict[str, str] = field(default_factory=dict)
     lenders: dict[str, str] = field(default_factory=dict)
     looks: LookIndex = field(default_factory=LookIndex)
-    unread: list[str] = field(default_factory=list)
+    unread: set[str] = field(default_factory=set)
+    nameless: bool = False
     conflicts: int = 0
     moved_from: set[str] = field(default_factory=set)
     in_words: set[str] = field(init=False)

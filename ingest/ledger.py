@@ -188,8 +188,8 @@ def _row(entry: Entry) -> tuple[Any, ...]:
     return (*entry[:-1], look.hex if look else "", look.cells if look else b"")
 
 
-def copy_ledger(source: Path, target: Path) -> None:
-    """Let ``target`` be the ledger of a collection that is now the same as the one of ``source``.
+def copy_ledger(source: Path, target: Path, collection_id: str) -> None:
+    """Let ``target`` be the ledger of a collection, ``collection_id``, that is now the same as the one of ``source``.
 
     Without a ``source`` nobody knows its files: whatever the target's ledger said is then no longer true.
 
@@ -203,6 +203,8 @@ def copy_ledger(source: Path, target: Path) -> None:
             return
         with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
             one.backup(other)
+            with other:
+                other.execute("UPDATE about SET value = ? WHERE key = 'collection_id'", (collection_id,))
     except (OSError, sqlite3.Error) as error:
         raise StoreError(
             f"the collection is copied, but not its ledger {source} ({error}): delete {target} and ingest again"

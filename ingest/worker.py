@@ -163,7 +163,8 @@ def _needing_work(run: Run, stop: threading.Event) -> Iterator[Item]:
         if isinstance(entry, Rejected):
             run.reject(entry.uri, entry.state, entry.reason)
             if entry.state == "quarantined":
-                run.unread.append(entry.uri)
+                run.unread.add(entry.uri)
+                run.nameless |= entry.nameless
             continue
         if not is_text(entry.id):
             run.reject(entry.uri, "quarantined", f"its id {entry.id!r} has half a character: mend it in the source")
@@ -235,5 +236,6 @@ def _finish(run: Run, prune: bool) -> Summary:
 
 
 def _unread(run: Run, entry: Entry) -> bool:
-    """Say whether a file may be there after all, in a folder or an archive that could not be read this time."""
-    return any(entry.uri == uri or entry.uri.startswith((uri + "/", uri + "!")) for uri in run.unread)
+    """Say whether an item may be there after all: in a folder, an archive, a row that could not be read this time."""
+    places = {entry.uri, *(entry.uri[:at] for at, sign in enumerate(entry.uri) if sign in "/!")}
+    return not places.isdisjoint(run.unread) or (run.nameless and is_there(entry.uri))

@@ -359,6 +359,22 @@ def test_characters_that_the_terminal_has_not_are_survived(tmp_path: Path) -> No
         assert "\\u9023" in result.stdout
 
 
+def test_of_very_many_fields_the_rare_ones_are_kept_without_an_index(tmp_path: Path) -> None:
+    for n in range(3):
+        paint(tmp_path / "many" / f"{n}.png", n)
+        rare = {f"object_{n}_{k}": k for k in range(60)}
+        (tmp_path / "many" / f"{n}.json").write_text(json.dumps({"colour": "red", "objects": rare}))
+    told = engine("ingest", "many", folder=tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert "181 fields: one can filter by 100 of them" in told.stderr
+    status = json.loads(engine("status", "--json", folder=tmp_path).stdout)
+    assert "colour" in status["fields"]
+    assert sum(name.startswith("objects_") for name in status["fields"]) == 99
+    shown = json.loads(engine("show", "2", "--json", folder=tmp_path).stdout)
+    assert sum(name.startswith("objects_") for name in shown["payload"]) == 60
+    assert "3 unchanged" in engine("ingest", "many", folder=tmp_path).stdout
+
+
 def test_deleting_an_item_that_is_not_there_is_told(home: Path) -> None:
     result = engine("delete", "nobody", "--yes", folder=home)
     assert (result.returncode, result.stdout) == (0, "deleted 0\n")

@@ -493,6 +493,33 @@ def test_an_archive_does_not_take_the_ids_of_another_of_the_same_name(shop: Shop
     assert shop.ingest(shop.photos.parent / "two") == Summary(found=1, quarantined=1)
 
 
+def test_items_of_a_table_that_could_not_be_read_this_time_are_not_pruned(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(4):
+        paint(shop.photos / ("locked" if n > 1 else "open") / f"{n}.png", n)
+    rows = [f"{n},{'locked' if n > 1 else 'open'}/{n}.png,colour {n}\n" for n in range(4)]
+    table = shop.photos / "t.csv"
+    table.write_text("id,image,colour\n" + "".join(rows))
+    assert shop.ingest(table).indexed == 4
+    real = os.scandir
+
+    def locked(path: str) -> Any:
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ingest.sources.photos.os.scandir", locked)
+        summary = shop.ingest(table, prune=True)
+        assert (summary.pruned, summary.missing) == (0, 2)
+        assert "unreadable folder: permission denied" in {problem.reason for problem in shop.problems}
+    table.write_text("id,image,colour\n" + rows[0] + "1,open/1.png,red,or,blue\n" + rows[2])
+    assert shop.ingest(table, prune=True).pruned == 0  # the second row could be any item's
+    table.write_text("id,image,colour\n" + rows[0] + rows[2])
+    assert shop.ingest(table, prune=True).pruned == 2
+
+
 def test_files_behind_a_folder_that_cannot_be_read_are_not_pruned(shop: Shop) -> None:
     fill(shop, 2)
     deep = shop.photos / "deep"

@@ -342,7 +342,26 @@ def test_a_table_that_cannot_be_read_is_one_clear_line(tmp_path: Path, data: byt
 def test_tabs_a_byte_order_mark_and_colliding_headers_are_fine(tmp_path: Path) -> None:
     table = "\ufeffid\tBase Colour\tbase_colour\turi\t价\n1\tred\tblue\tu\t5\n"
     (item,), _ = split(shop(tmp_path, table, "1.jpg", name="t.tsv"))
-    assert item.payload == {"base_colour": "red", "base_colour_2": "blue", "uri_": "u", "column_4": 5}
+    assert item.payload == {"base_colour": "red", "base_colour_2": "blue", "uri_": "u", "column_30f31cb7": 5}
+
+
+def test_a_header_without_latin_letters_or_with_too_many_has_one_name_in_every_source(tmp_path: Path) -> None:
+    long = "Please describe the garment that is shown, and all that you know of how it was made and worn and mended"
+    one = shop(tmp_path / "one", f"id,颜色,价格,{long}\n1,红,10,wool\n", "1.jpg", name="t.csv")
+    two = shop(tmp_path / "two", f"id,品牌,颜色,{long}\n1,Nike,蓝,silk\n", "1.jpg", name="t.csv")
+    (first,), _ = split(one)
+    (second,), _ = split(two)
+    names = {value: name for item in (first, second) for name, value in item.payload.items()}
+    assert names["红"] == names["蓝"] != names["Nike"]
+    assert names["wool"] == names["silk"]
+    assert len(names["wool"]) <= 100
+    assert f"'颜色' is {names['红']}" in TableSource(one).description
+
+
+def test_objects_and_lists_within_lists_are_kept_as_json(tmp_path: Path) -> None:
+    lines = '{"id": "1", "image": "a.jpg", "parts": [{"name": "sleeve"}, ["k", "v"], "collar"]}\n'
+    (item,), _ = split(shop(tmp_path, lines, "a.jpg", name="t.jsonl"))
+    assert item.payload["parts"] == ['{"name": "sleeve"}', '["k", "v"]', "collar"]
 
 
 def test_the_order_and_the_items_are_the_same_every_time(tmp_path: Path) -> None:

@@ -195,6 +195,14 @@ def test_every_other_member_is_accounted_for(tmp_path: Path) -> None:
     ]
 
 
+def test_an_archive_under_any_name_is_read_if_it_is_said_to_be_one(tmp_path: Path) -> None:
+    path = pack(tmp_path / "s.tar", {"a.jpg": picture(1)}).rename(tmp_path / "shard.tar.000")
+    assert [item.id for item in split(path)[0]] == ["shard.tar.000/a"]
+    (tmp_path / "foo.bin").write_bytes(bytes(2000) + b"x")
+    with pytest.raises(SourceError, match="holds no photographs"):
+        TarSource(tmp_path / "foo.bin")
+
+
 def test_shards_of_the_same_stem_and_undecodable_members_keep_ids_unique_and_printable(tmp_path: Path) -> None:
     pack(tmp_path / "s.tar", {"a.jpg": picture(1)})
     pack(tmp_path / "s.tar.gz", {"a.jpg": picture(2)}, "w:gz")

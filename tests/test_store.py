@@ -19,7 +19,9 @@ from starlette.testclient import TestClient
 
 from engine.errors import FilterError, StoreError, StoreMissing
 from engine.filters import check_filter, parse_where
-from engine.records import FieldKind, Point, point_id
+from engine.match import matches
+from engine.records import FieldKind, Hit, Point, Value, point_id
+from engine.store import ranking
 from engine.store.edge import EdgeStore
 from engine.store.open import open_store
 from engine.store.protocol import CollectionSpec, SearchSpec, Store
@@ -368,6 +370,20 @@ def test_groups_hold_each_product_once_in_the_order_of_its_best_hit(store: Store
     for limit, offset in ((5, 0), (4, 3), (30, 0)):
         answer = store.search_groups(SearchSpec(query, limit=limit, offset=offset), "product_id")
         assert [hit.id for hit in answer] == list(best.values())[offset : offset + limit]
+
+
+def test_few_groups_are_found_without_fetching_all_points() -> None:
+    hits = [Hit(f"{n:04}", 1 - n / 5000, {"colour": "rare" if n == 4000 else f"usual {n % 3}"}) for n in range(4001)]
+    asked = []
+
+    def search(spec: SearchSpec) -> list[Hit]:
+        asked.append(spec.limit)
+        return [hit for hit in hits if not spec.filter or matches(spec.filter, hit.payload)][: spec.limit]
+
+    colours: list[tuple[Value, int]] = [("usual 0", 1334), ("usual 1", 1333), ("usual 2", 1333), ("rare", 1)]
+    found = ranking.groups(search, lambda key, filter, limit: colours[:limit], SearchSpec(unit(1), limit=10), "colour")
+    assert [hit.id for hit in found] == ["0000", "0001", "0002", "4000"]
+    assert sum(asked) < 100
 
 
 def test_groups_by_an_array_put_a_point_into_each_of_its_groups(store: Store) -> None:

@@ -107,6 +107,11 @@ def test_the_program_pushes_pulls_and_knows_the_files_there(
         assert pulled.stdout.startswith("48 written"), pulled.stderr
     query = ("query", "a red dress", "--paths", "-k", "5", "--store")
     assert program(*query, ingested, cwd=tmp_path).stdout == program(*query, tmp_path / "pulled", cwd=tmp_path).stdout
+    emptied = tmp_path / "emptied"
+    assert program("ingest", drawings, "--store", emptied, cwd=tmp_path).returncode == 0
+    assert program("delete", "--where", "product_id?", "--yes", "--store", emptied, cwd=tmp_path).returncode == 0
+    assert program("push", emptied, "--store", ingested, cwd=tmp_path).stdout.startswith("48 written")
+    assert "48 unchanged" in program("ingest", drawings, "--store", emptied, cwd=tmp_path).stdout
     onto_itself = program("push", ingested, "--store", ingested, cwd=tmp_path)
     assert onto_itself.returncode == 2
     assert "cannot be copied onto itself" in onto_itself.stderr

@@ -44,7 +44,9 @@ def facets_command(
     wanted = filter_of(where, filter)
     with open_named_store(settings_of(store, collection)) as opened:
         names = fields or facet_fields(opened.spec().fields)
-        counts = {name: opened.facet(name, wanted, limit) for name in names}
+        counts = {name: opened.facet(name, wanted, limit + 1) for name in names}
+    more = {name for name, found in counts.items() if len(found) > limit}
+    counts = {name: found[:limit] for name, found in counts.items()}
     if not counts:
         print("no field to count: what was ingested has no attributes", file=sys.stderr)
     if as_json:
@@ -52,7 +54,7 @@ def facets_command(
         return
     for name, found in counts.items():
         values = ", ".join(f"{str(v).lower() if isinstance(v, bool) else v} {n}" for v, n in found)
-        print(f"{name}: {values or 'none'}")
+        print(f"{name}: {values or 'none'}{' and others (-k shows more)' if name in more else ''}")
 
 
 def status_command(

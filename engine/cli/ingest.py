@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,12 +36,15 @@ from engine.errors import UsageError
 
 if TYPE_CHECKING:
     from engine.encoder import Encoder
+    from engine.records import FieldKind
     from engine.settings import Settings
     from engine.store.protocol import Store
     from ingest.sources.source import Source
     from ingest.summary import Problem, Summary
 
 PLAIN_EVERY_S = 10.0
+MOST_FIELDS = 100
+"""Of a collection: each has an index, which costs every opening some milliseconds."""
 
 
 def ingest_command(
@@ -117,9 +120,9 @@ def run_ingest(
     from ingest.worker import ingest
 
     checkpoint = find_checkpoint(settings.model)
-    fields = source.fields()
     wanted = filter_of(where, None)
-    wanted = check_filter(wanted, fields) if wanted else None
+    wanted = check_filter(wanted, source.fields()) if wanted else None
+    fields = _indexed(source.fields(), store.spec().fields if store.exists() else {})
     loaded: list[Encoder] = []
 
     def encoder() -> Encoder:
@@ -174,6 +177,19 @@ def _stop_on_ctrl_c() -> Iterator[threading.Event]:
         yield stop
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _indexed(fields: Mapping[str, FieldKind], before: Mapping[str, FieldKind]) -> dict[str, FieldKind]:
+    """Return the fields of a source that one can filter by: as many as a collection may have, the first of them."""
+    room = MOST_FIELDS - len(before.keys() - fields.keys())
+    ordered = sorted(fields, key=lambda name: name not in before)
+    if left_out := ordered[max(0, room) :]:
+        print(
+            f"{len(fields)} fields: one can filter by {len(fields) - len(left_out)} of them, the others are only kept "
+            f"({', '.join(left_out[:3])} ...)",
+            file=sys.stderr,
+        )
+    return {name: fields[name] for name in ordered if name not in left_out}
 
 
 def _create(store: Store, encoder: Encoder, fields: Any) -> None:  # noqa: ANN401

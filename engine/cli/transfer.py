@@ -69,6 +69,8 @@ def promote_command(
     theirs = dataclasses.replace(ours, collection=successor)
     if successor == ours.collection:
         raise UsageError(f"{successor} cannot take its own place: name another collection")
+    with open_named_store(theirs) as opened:
+        id = opened.spec().passport["collection_id"]
     if SERVER_URL.match(ours.store):
         from engine.store.server import ServerStore
 
@@ -79,7 +81,7 @@ def promote_command(
     else:
         promote_embedded(Path(ours.store), successor, ours.collection, _tell)
     ledger = ledger_path(theirs)
-    copy_ledger(ledger, ledger_path(ours))
+    copy_ledger(ledger, ledger_path(ours), id)
     ledger.unlink(missing_ok=True)
     with suppress(OSError):  # where somebody keeps more than the ledger, that stays
         ledger.parent.rmdir()
@@ -102,7 +104,7 @@ def _copy(source: Settings, target: Settings) -> None:
         raise UsageError(f"{source.store} / {source.collection} cannot be copied onto itself: name another store")
     with open_named_store(source) as one, open_named_store(target) as other:
         copied = copy_collection(one, other, _tell)
-        copy_ledger(ledger_path(source), ledger_path(target))
+        copy_ledger(ledger_path(source), ledger_path(target), other.spec().passport["collection_id"])
         print(
             f"{copied.written} written, {copied.present} there already, in {other.location}; "
             f"as many points as here, {copied.compared} of them compared"

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from engine.errors import StoreError
-from engine.filters import without
+from engine.filters import joined, without
 from engine.records import FilterJSON, Hit, Record, Value, Vector
 from engine.store.protocol import SearchSpec
 
@@ -61,7 +61,7 @@ def groups(
     if spec.limit <= 0:
         return []
     end, size = spec.offset + spec.limit, max(64, 4 * (spec.offset + spec.limit))
-    enough = end
+    counted: list[tuple[Value, int]] = []
     while True:
         hits = search(replace(spec, limit=size, offset=0))
         best: dict[Value, Hit] = {}
@@ -70,10 +70,18 @@ def groups(
             values: list[Value] = [*value] if isinstance(value, list) else [] if value is None else [value]
             for name in dict.fromkeys(values):
                 best.setdefault(name, hit)
-        if len(best) >= enough or len(hits) < size:
+        if len(best) >= end or len(hits) < size:
             break
-        if enough == end:  # perhaps there are not so many groups: counting them is slow, but not as slow as all hits
-            enough = min(end, len(facet(key, spec.filter, end)))
+        if not counted:  # perhaps there are not so many groups: then each that is missing is asked for by itself
+            counted = facet(key, spec.filter, end)
+            if len(counted) < end:
+                for name, _ in counted:
+                    if name not in best:
+                        only: FilterJSON = {"must": [{"key": key, "match": {"value": name}}]}
+                        alone = joined([spec.filter, only] if spec.filter else [only])
+                        for hit in search(replace(spec, filter=alone, limit=1, offset=0)):
+                            best[name] = hit
+                return in_order(list(best.values()))[spec.offset : end]
         size *= 4
     return list(best.values())[spec.offset : end]
 

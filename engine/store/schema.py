@@ -115,7 +115,7 @@ def check_fields(new: Mapping[str, FieldKind], existing: Mapping[str, FieldKind]
     """
     for name, kind in new.items():
         if not _FIELD_NAME.fullmatch(name):
-            raise StoreError(f"the field name {name!r} is not in snake_case")
+            raise StoreError(f"the field name {name!r} is not in snake_case, or longer than 100 signs")
         if kind not in _KINDS:
             raise StoreError(f"the field {name!r} cannot be {kind!r}; the kinds are {', '.join(_KINDS)}")
         known = existing.get(name) or RESERVED_FIELDS.get(name)
@@ -123,7 +123,7 @@ def check_fields(new: Mapping[str, FieldKind], existing: Mapping[str, FieldKind]
         if known not in (None, kind) and (name in RESERVED_FIELDS or not takes):
             raise StoreError(
                 f"the field {name!r} is {known} and cannot become {kind}: "
-                "rename it in the source, or choose another collection"
+                "mend its values or rename it in the source, or choose another collection"
             )
     return {
         name: kind

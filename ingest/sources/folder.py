@@ -37,7 +37,7 @@ class FolderSource:
                     self._sidecars.see(meta)
         if not self._photographs:
             raise SourceError(f"{root} holds no photographs: name a folder with .jpg, .png, .webp ... files in it")
-        self.description = f"folder: {counted(self._photographs, 'photograph')}"
+        self.description = f"folder: {counted(self._photographs, 'photograph')}{self._sidecars.renamed()}"
 
     def fields(self) -> dict[str, FieldKind]:
         """Return name and kind of every field in the metadata files."""

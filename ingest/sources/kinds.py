@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
+import json
 import math
 import re
 import unicodedata
@@ -25,6 +27,8 @@ _DATETIME = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\
 _YES, _NO = frozenset({"true", "yes"}), frozenset({"false", "no"})
 _MOST_DISTINCT = 4096
 _WORDS_OF_A_TEXT = 4
+_LONGEST_NAME = 90
+"""With what collisions add to it, no more than the hundred signs that a payload name may have."""
 
 Convert = Callable[[object], Value | None]
 
@@ -36,14 +40,14 @@ class Guess:
         self.distinct: dict[str, int] = {}
         self._kinds: list[FieldKind] = ["bool", "integer", "float", "datetime"]
         self._lists = False
-        self._values = self._words = 0
+        self.values = self._words = 0
 
     def see(self, raw: object, times: int = 1) -> None:
         """Take one more value into account, that occurs so many times."""
         value = clean(raw)
         if value is None:
             return
-        self._values += times
+        self.values += times
         if isinstance(value, list):
             self._lists = True
             return
@@ -63,13 +67,13 @@ class Guess:
 
     def kind(self) -> FieldKind | None:
         """Return the kind; None if no value was seen."""
-        if not self._values:
+        if not self.values:
             return None
         if self._lists:
             return "keyword"
         if self._kinds:
             return self._kinds[0]
-        return "text" if self._words > _WORDS_OF_A_TEXT * self._values else "keyword"
+        return "text" if self._words > _WORDS_OF_A_TEXT * self.values else "keyword"
 
 
 def _fits(text: str, kind: FieldKind) -> bool:
@@ -108,11 +112,15 @@ def clean(raw: object) -> Value | None:
         return [as_text(value) for value in map(clean, raw) if value is not None] or None
     if isinstance(raw, dt.date | dt.time):
         return raw.isoformat()
+    if isinstance(raw, Mapping):
+        return json.dumps(raw, ensure_ascii=False, default=str)
     return None if raw is None else str(raw)
 
 
 def as_text(value: Value) -> str:
-    """Return a value as a keyword: booleans in small letters."""
+    """Return a value as a keyword: booleans in small letters, lists as JSON."""
+    if isinstance(value, list):
+        return json.dumps(value, ensure_ascii=False)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -175,18 +183,33 @@ _CASTS: dict[FieldKind, Callable[[Value], Value]] = {
 
 
 def snake_case(header: str) -> str:
-    """Return a header as a payload name: ``baseColour`` and ``Base Colour`` become ``base_colour``."""
+    """Return a header as a payload name: ``baseColour`` and ``Base Colour`` become ``base_colour``.
+
+    One that has no letter from a to z, or too many, is named by a digest: by itself alone, so that every source names
+    it alike.
+    """
     plain = unicodedata.normalize("NFKD", header).encode("ascii", "ignore").decode()
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", plain)
-    return re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_")
+    name = re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_")
+    if name and len(name) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.blake2b(header.encode(errors="replace"), digest_size=4).hexdigest()
+    return f"{name[: _LONGEST_NAME - 9] or 'column'}_{digest}"
+
+
+def renamed(headers: Iterable[str]) -> str:
+    """Say which headers are named by a digest, to go on with after what the source is; nothing if none is."""
+    names = [(header, snake_case(header)) for header in headers]
+    odd = [f"{header[:40]!r} is {name}" for header, name in names if re.search(r"_[0-9a-f]{8}$", name)]
+    return f"; of its fields {', '.join(odd[:20])}" if odd else ""
 
 
 def payload_names(headers: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
     """Give each header its own payload name that collides with none of the ingest's and none of ``taken``."""
     used = set(taken)
     names: dict[str, str] = {}
-    for position, header in enumerate(headers, 1):
-        name = snake_case(header) or f"column_{position}"
+    for header in headers:
+        name = snake_case(header)
         name = f"{name}_" if name in RESERVED else name
         number = 2
         unique = name
@@ -225,14 +248,18 @@ class Sidecars:
 
     def _first_spelling(self, key: str) -> str:
         """Return how the key was spelt first: `Price` and `price` are one field."""
-        name = snake_case(key)
-        return self._spellings.setdefault(name, key) if name else key
+        return self._spellings.setdefault(snake_case(key), key)
 
     def kinds(self) -> dict[str, FieldKind]:
-        """Return name and kind of every payload field that occurs."""
+        """Return name and kind of every payload field that occurs, those first that most photographs have."""
         names = payload_names(sorted(self._guesses))
-        kinds = {key: guess.kind() for key, guess in sorted(self._guesses.items())}
+        often = sorted(self._guesses.items(), key=lambda each: (-each[1].values, each[0]))
+        kinds = {key: guess.kind() for key, guess in often}
         return {names[key]: RESERVED_FIELDS.get(names[key], kind) for key, kind in kinds.items() if kind is not None}
+
+    def renamed(self) -> str:
+        """Say which keys are named by a digest, as `renamed` does."""
+        return renamed(sorted(self._guesses))
 
     def payload(self, raw: Mapping[str, object]) -> Payload:
         """Return one photograph's metadata as a payload."""

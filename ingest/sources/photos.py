@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
-from ingest.sources.files import is_photograph
+from ingest.sources.files import is_photograph, why
 
 _FOLDER_NAMES = ("images", "image", "imgs", "img", "photos", "pictures")
 
@@ -21,14 +20,18 @@ def images_folder(base: Path) -> Path | None:
 
 
 class Photos:
-    """Finds the files that a table's cells mean, and remembers which were found."""
+    """Finds the files that a table's cells mean, and remembers which were found.
+
+    ``unreadable``: folders that cells name and that cannot be read, with the reason.
+    """
 
     def __init__(self, base: Path, images: Path | None) -> None:
         self.used: set[str] = set()
         self._base = str(base.absolute())
         self._images = "" if images is None else str(images.absolute())
+        self.unreadable: dict[str, str] = {}
         self._folders: dict[str, _Folder] = {}
-        self._beside = _Folder(self._images)
+        self._beside = self._folder(self._images)
         self._usual = self._beside.by_name.get
 
     def named(self, key: str) -> os.DirEntry[str] | None:
@@ -45,9 +48,7 @@ class Photos:
         for folder in filter(None, (self._base, self._images)):
             if slash:
                 folder = os.path.normpath(os.path.join(folder, parent or "/"))  # noqa: PTH118
-            if folder not in self._folders:
-                self._folders[folder] = _Folder(folder)
-            entries = self._folders[folder]
+            entries = self._folder(folder)
             entry = self._use(entries.by_name.get(name) or entries.stem(name))
             if entry is not None:
                 return entry
@@ -57,6 +58,13 @@ class Photos:
         """Say whether the images folder holds nothing but the photographs that were found."""
         return all(entry.path in self.used for entry in self._beside.by_name.values())
 
+    def _folder(self, path: str) -> _Folder:
+        if path not in self._folders:
+            self._folders[path] = found = _Folder(path)
+            if found.flaw:
+                self.unreadable[path] = found.flaw
+        return self._folders[path]
+
     def _use(self, entry: os.DirEntry[str] | None) -> os.DirEntry[str] | None:
         if entry is None or not entry.is_file():
             return None
@@ -65,14 +73,20 @@ class Photos:
 
 
 class _Folder:
-    """The entries of one folder by name; none where it cannot be read: each row then says which image is missing."""
+    """The entries of one folder by name; none where it is not there, or with a ``flaw`` where it cannot be read."""
 
     def __init__(self, path: str) -> None:
         self.by_name: dict[str, os.DirEntry[str]] = {}
         self._by_stem: dict[str, os.DirEntry[str]] | None = None
+        self.flaw = ""
         if path:
-            with suppress(OSError, ValueError), os.scandir(path) as scan:  # ValueError: a NUL
-                self.by_name = {entry.name: entry for entry in scan}
+            try:
+                with os.scandir(path) as scan:
+                    self.by_name = {entry.name: entry for entry in scan}
+            except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in its name
+                pass
+            except OSError as error:
+                self.flaw = why(error)
 
     def stem(self, stem: str) -> os.DirEntry[str] | None:
         """Return the photograph of that name without suffix: the .jpg, or else the first by name."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from engine.errors import SourceError, UsageError
 from engine.records import FieldKind, Item, Payload, Rejected
 from engine.store.schema import RESERVED_FIELDS
-from ingest.sources.files import counted, is_photograph, no_photograph, read_file, walk, why
+from ingest.sources.files import counted, is_photograph, no_photograph, read_file, shown, walk, why
 from ingest.sources.kinds import (
     CAPTION_NAMES,
     TITLE_NAMES,
@@ -21,6 +21,7 @@ from ingest.sources.kinds import (
     converter,
     in_words,
     payload_names,
+    renamed,
     sentences,
 )
 from ingest.sources.photos import Photos, images_folder
@@ -82,6 +83,7 @@ class TableSource:
         self._plan = self._survey(columns or Columns())
         what = f"Kaggle {path.name}" if is_kaggle(self._table.columns) else path.name
         self.description = f"product table ({what}): {counted(self._plan.rows, 'row')}"
+        self.description += renamed(self._table.columns)
 
     def fields(self) -> dict[str, FieldKind]:
         """Return name and kind of every column that has a value."""
@@ -102,7 +104,7 @@ class TableSource:
         lines: dict[str, int] = {}
         for line, row in self._rows():
             if isinstance(row, str):
-                yield Rejected(f"{path}:{line}", "quarantined", row)
+                yield Rejected(f"{path}:{line}", "quarantined", row, nameless=True)
                 continue
             cell = _text(row[where])
             key = cell if is_key else _text(row[plan.id or 0])
@@ -134,6 +136,8 @@ class TableSource:
             if not captions and "title" in payload:
                 captions = (str(payload["title"]),)
             yield Item(prefix + key, entry.path, payload, captions, stat.st_size, stat.st_mtime_ns)
+        for folder, reason in photos.unreadable.items():
+            yield Rejected(shown(folder), "quarantined", f"unreadable folder: {reason}")
         if not photos.all_used():
             yield from self._unnamed(photos.used)
 
@@ -149,7 +153,9 @@ class TableSource:
         if cell and key:
             folder = self._images.name + "/" if self._images and self._plan.image is None else ""
             return f"no such image: {folder}{cell}{'.*' if self._plan.image is None else ''}"
-        return "no image is named" if not cell else "no id"
+        if not cell:
+            return "no image is named"
+        return f"no id in the column {self._table.columns[self._plan.id or 0]!r}: --id-column names another"
 
     def _unnamed(self, used: set[str]) -> Iterator[Rejected]:
         """Yield what lies in the images folder without a row of its own."""

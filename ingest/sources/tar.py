@@ -94,7 +94,7 @@ class TarSource:
             )
             raise SourceError(f"{root} holds no photographs ({reason}): name a tar with .jpg, .png, .webp ... in it")
         tars, photographs = counted(len(self._shards), "tar archive"), counted(len(self._members), "photograph")
-        self.description = f"{tars}: {photographs}"
+        self.description = f"{tars}: {photographs}{self._sidecars.renamed()}"
 
     def fields(self) -> dict[str, FieldKind]:
         """Return name and kind of every field in the members' metadata."""
@@ -164,7 +164,7 @@ class TarSource:
         """Find every member of one archive; whatever is damaged is noted, and what stands before it is kept."""
         try:
             mtime_ns = path.stat().st_mtime_ns
-            plain, flaw = self._unpacked(path) if path.suffix.lower() != ".tar" else (path, None)
+            plain, flaw = self._unpacked(path) if _packer(path) in _OPENERS else (path, None)
         except OSError as error:
             raise SourceError(f"{path} cannot be read: {why(error)}; unpack it and name the folder") from error
         shard = _Shard(path, plain, mtime_ns)
@@ -189,7 +189,7 @@ class TarSource:
         folder = tempfile.mkdtemp(prefix="fashion-search-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         plain = Path(folder, "archive.tar")
-        opener = _OPENERS[path.name.rpartition(".")[2].lower()]
+        opener = _OPENERS[_packer(path)]
         with plain.open("wb") as target, opener(path, "rb") as source:
             while True:
                 try:
@@ -251,6 +251,10 @@ def _key(name: str) -> tuple[str, str]:
     folder, slash, base = name.rpartition("/")
     stem, _, suffix = base.partition(".")
     return folder + slash + stem, suffix.lower()
+
+
+def _packer(path: Path) -> str:
+    return path.suffix.lower().removeprefix(".")
 
 
 def is_archive(name: str) -> bool:
