@@ -102,6 +102,9 @@ class OptimizerRecipe:
     with a frozen tower, as two that both learn can tell what is old by moving away from it.
     ``teach_weight``: of a term of the loss that draws photographs to where the image tower of ``text_base``, then a
     checkpoint, has it (`train.teacher`).
+    ``attribute_weight``: of the same loss over texts made of attributes, beside that over titles. ``warmup_share``: of
+    the steps, in which the learning rate rises. ``clip_norm``: what gradients are clipped to. ``ema_decay``: of the
+    average of the weights, which is what is examined and kept.
     ``layer_decay``: each layer down, the learning rate is multiplied by it. ``freeze``: ``image`` or ``text``, a tower
     that keeps its weights, whose embeddings are computed once (locked tuning: Zhai et al. 2022). ``lora_rank``: learn
     only matrices of that rank beside those of the attention, 0 for all weights. ``patience``: epochs

@@ -26,7 +26,7 @@ DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu, c
 WhereOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--where", help="Filter: colour=red, colour=red,blue, colour!=red, 'price<50', title~denim, hat=true."
+        "--where", help="Filter: colour=red,blue, colour!=red, '10<=price<50', title~denim, hat=true, brand?, !brand?."
     ),
 ]
 FilterOption = Annotated[str | None, typer.Option("--filter", help="Filter as Qdrant's REST JSON.")]

@@ -17,14 +17,13 @@ if TYPE_CHECKING:
     from engine.settings import Settings
 
 OtherArgument = Annotated[str, typer.Argument(help="A Qdrant URL, or the folder of an embedded store.")]
-AsOption = Annotated[str | None, typer.Option("--as", help="The collection's name there; default: the same.")]
 
 
 def push_command(
     target: OtherArgument,
     store: StoreOption = None,
     collection: CollectionOption = None,
-    name: AsOption = None,
+    name: Annotated[str | None, typer.Option("--as", help="The collection's name there; default: the same.")] = None,
 ) -> None:
     """Copy the collection to another store: vectors, payloads and passport as they are, verified.
 
@@ -40,7 +39,9 @@ def pull_command(
     source: OtherArgument,
     store: StoreOption = None,
     collection: CollectionOption = None,
-    name: AsOption = None,
+    name: Annotated[
+        str | None, typer.Option("--as", help="The collection's name there, if it is another than --collection here.")
+    ] = None,
 ) -> None:
     """Copy a collection from another store into this one: the other way round."""
     ours = settings_of(store, collection)
