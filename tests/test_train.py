@@ -367,6 +367,17 @@ def test_choices_that_make_no_towers_together_are_refused_before_a_photograph_is
     assert not (tmp_path / "run").exists()
 
 
+def test_a_folder_of_the_same_name_does_not_hide_a_shipped_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lit").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("lit").name == "lit"
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(UsageError, match="no recipe 'mine': give a"):
+        load_recipe("mine")
+
+
 def test_the_smallest_vocabulary_is_that_of_the_bytes_and_knows_no_word() -> None:
     assert len(train_tokenizer(["red dress"], LEAST_VOCABULARY, 77)) == LEAST_VOCABULARY
     assert len(train_tokenizer(["red dress"], LEAST_VOCABULARY - 4, 77)) == LEAST_VOCABULARY

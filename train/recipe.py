@@ -153,9 +153,9 @@ def load_recipe(name: str) -> Recipe:
         UsageError: no such recipe, or one with an entry that no recipe has or with a value of the wrong kind.
     """
     path = Path(name)
-    if not path.exists():
+    if not path.is_file():
         path = RECIPES / f"{name}.toml"
-    if not path.exists():
+    if not path.is_file():
         shipped = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
         raise UsageError(f"no recipe {name!r}: give a .toml file, or one of those shipped: {shipped}")
     try:
