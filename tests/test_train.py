@@ -60,12 +60,13 @@ from train.recipe import (
     load_recipe,
 )
 from train.reranker import Chosen, marks_of_order
-from train.run import Progress, Run, marks_of, relevant_of
+from train.run import Progress, Run
 from train.schedule import learning_rate, parameter_groups
 from train.teacher import taught_images
 from train.tokenizer import train_tokenizer
 from train.towers import preprocessing_of
 from train.trainer import train
+from train.validation import marks_of, relevant_of
 
 TINY = Recipe(
     "tiny",

@@ -35,11 +35,12 @@ from train.quantize import quantize_image_tower
 from train.recipe import DataRecipe
 from train.resume import STATE, check_folder, load, save
 from train.rows import Rows
-from train.run import Progress, marks_of
+from train.run import Progress
 from train.schedule import descend, parameter_groups, set_learning_rates
 from train.synonyms import Synonyms
 from train.towers import Towers, towers_of
 from train.trainer import Report
+from train.validation import marks_of
 from train.words import EPOCHS as TEXT_EPOCHS
 from train.words import export_pupil, goals_of, known_texts, learn_lesson, make_lesson
 

@@ -19,7 +19,7 @@ from engine.token_heads import TokenHeads
 from engine.towers import ImageTower
 from train.onnx_towers import image_proto
 from train.pairs import Pairs
-from train.run import marks_of
+from train.validation import marks_of
 
 MAX_LOSS = 0.003
 """Of hit@10 on validation, that the integers may cost."""

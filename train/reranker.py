@@ -22,10 +22,11 @@ from eval.metrics import NEVER, ranks_of_relevant
 from train.cross_encoder import CrossEncoder
 from train.loss import INITIAL_LOGIT_SCALE, MAX_LOGIT_SCALE, softmax_loss
 from train.pairs import Pairs
-from train.run import Run, relevant_of
+from train.run import Run
 from train.schedule import set_learning_rates
 from train.tokens import token_batches
 from train.towers import autocast
+from train.validation import relevant_of
 
 BATCH = 192
 RATE = 1e-3

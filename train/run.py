@@ -12,14 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from engine.errors import UsageError
-from eval.exact import ranks_of_vectors
-from eval.metrics import hit_at, reciprocal_rank
 from train import parallel
 from train.augment import Variation, augment, draw_variation
 from train.cores import Cores
@@ -32,6 +29,7 @@ from train.rows import Rows
 from train.schedule import parameter_groups, set_learning_rates, size_at
 from train.texts import write_texts
 from train.towers import Towers
+from train.validation import marks_of
 
 MAX_BAD_STEPS = 20
 """So many steps with a loss that is no number, and the run is given up: the recipe is at fault, not chance."""
@@ -275,22 +273,3 @@ class Run:
                 setattr(self, name, state[name])
         except (KeyError, RuntimeError, ValueError) as error:
             raise UsageError(f"last.pt belongs to another base: {str(error).splitlines()[0]}") from error
-
-
-def marks_of(pairs: Pairs, images: Any, texts: Any) -> dict[str, float]:
-    """Return hit@1, hit@10 and MRR for unit rows, float32 (n, d), of the photographs and captions.
-
-    By the examiner's own search, which holds no table of all captions against all photographs.
-    """
-    ranks = ranks_of_vectors(texts, images, relevant_of(pairs))
-    return {
-        "gallery": len(pairs),
-        "hit@1": float(hit_at(ranks, 1).mean()),
-        "hit@10": float(hit_at(ranks, 10).mean()),
-        "mrr": float(reciprocal_rank(ranks).mean()),
-    }
-
-
-def relevant_of(pairs: Pairs) -> list[npt.NDArray[np.int64]]:
-    """Return, for each item's caption, the rows of the items that it describes equally well."""
-    return Alike((pairs.keys, pairs.products)).sets()
