@@ -41,7 +41,7 @@ from train.cores import PATIENCE, Cores
 from train.cross_attention import PooledAttention, fit, rerank
 from train.cross_encoder import CrossEncoder, export_cross_encoder, matching
 from train.curves import tensorboard_log
-from train.frozen import TokenStates, extend, pooled
+from train.frozen import extend, pooled
 from train.gradcache import backward_in_chunks
 from train.loss import Alike, Others, contrastive_loss, sigmoid_loss
 from train.memory import Memory
@@ -63,6 +63,7 @@ from train.reranker import Chosen, marks_of_order
 from train.run import Progress, Run
 from train.schedule import learning_rate, parameter_groups
 from train.teacher import taught_images
+from train.token_states import TokenStates
 from train.tokenizer import train_tokenizer
 from train.towers import preprocessing_of
 from train.trainer import train

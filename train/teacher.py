@@ -18,7 +18,7 @@ from torch import Tensor
 from engine.checkpoint import Checkpoint, Preprocessing
 from engine.encoder import load_encoder
 from engine.errors import UsageError
-from train.frozen import kept_rows
+from train.kept import kept_rows
 from train.pairs import Pairs, pixel_digest
 
 CHUNK = 256

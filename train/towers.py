@@ -21,11 +21,13 @@ from engine.encoder import native_bfloat16
 from engine.token_heads import cells_of
 from train import parallel
 from train.efficientnet import MEAN, STD, hasten
-from train.frozen import TokenStates, extend, freeze, kept_rows, pooled, texts_at_once
+from train.frozen import extend, freeze, pooled
+from train.kept import kept_rows
 from train.lora import adapt
 from train.model import build_model
 from train.pairs import Pairs
 from train.recipe import ModelRecipe, OptimizerRecipe
+from train.token_states import TokenStates, texts_at_once
 from train.tokenizer import train_tokenizer
 
 OURS = "vision-text-dual-encoder"
