@@ -19,6 +19,7 @@ import numpy.typing as npt
 from engine.checkpoint import Preprocessing
 from engine.errors import ImageError, SourceError
 from engine.records import FieldKind, Item
+from engine.replacing import replacing
 from eval.split import PARTS, Part, split
 from ingest.decode import decode
 from ingest.sources.source import Source
@@ -189,9 +190,8 @@ def _cached_pixels(
                 for index, one in enumerate(pool.map(decoded, items[start : start + CHUNK]), start):
                     file.write(one)
                     good[index] = bool(one)
-        with good_path.with_suffix(".tmp").open("wb") as file:  # whole or not at all: it says that all is decoded
+        with replacing(good_path) as part, part.open("wb") as file:  # it says that all is decoded
             np.save(file, good)
-        good_path.with_suffix(".tmp").replace(good_path)
     good = np.load(good_path)
     if not good.any():
         raise SourceError(

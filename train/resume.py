@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from engine.errors import UsageError
+from engine.replacing import replacing
 
 STATE, BEST, LOG = "last.pt", "best.pt", "log.jsonl"
 
@@ -24,8 +25,8 @@ def check_folder(out: Path, resume: bool) -> None:
 
 def save(state: dict[str, Any], path: Path) -> None:
     """Write a state whole or not at all: a killed run finds the one before."""
-    torch.save(state, path.with_suffix(".tmp"))
-    path.with_suffix(".tmp").replace(path)
+    with replacing(path) as part:
+        torch.save(state, part)
 
 
 def load(path: Path, device: str) -> dict[str, Any]:
@@ -49,8 +50,8 @@ def cut_log(log: Path, step: int) -> None:
     """Drop from a log what a run that is at ``step`` does again, and what was torn when it was killed."""
     if log.exists():
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        log.with_suffix(".tmp").write_text("".join(f"{line}\n" for line in lines if _is_done(line, step)), "utf-8")
-        log.with_suffix(".tmp").replace(log)
+        with replacing(log) as part:
+            part.write_text("".join(f"{line}\n" for line in lines if _is_done(line, step)), encoding="utf-8")
 
 
 def _is_done(line: str, step: int) -> bool:

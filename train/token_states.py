@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.replacing import replacing
 from train.rows import Rows
 
 CHUNK, GPU_CHUNK = 128, 512
@@ -37,14 +38,10 @@ class TokenStates:
         path, shape = cache / f"{digest}.states", (int(self.starts[-1]), text_model.config.hidden_size)
         if not path.exists():
             cache.mkdir(parents=True, exist_ok=True)
-            self._compute(
-                text_model,
-                tokenizer,
-                ids,
-                new_layers,
-                np.memmap(path.with_suffix(".tmp"), np.float16, "w+", shape=shape),
-            )
-            path.with_suffix(".tmp").replace(path)
+            with replacing(path) as part:
+                states = np.memmap(part, np.float16, "w+", shape=shape)
+                self._compute(text_model, tokenizer, ids, new_layers, states)
+                states.flush()
         self._states = Rows(np.memmap(path, dtype=np.float16, mode="r", shape=shape), str(text_model.device))
 
     def _compute(

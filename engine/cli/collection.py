@@ -22,6 +22,7 @@ from engine.cli.options import (
     settings_of,
 )
 from engine.errors import UsageError
+from engine.replacing import replacing
 
 if TYPE_CHECKING:
     from engine.records import Record
@@ -206,18 +207,12 @@ def _columns(rows: Iterator[dict[str, Any]]) -> dict[str, list[Any]]:
 
 def _write_whole(file: str, rows: Iterator[dict[str, Any]]) -> int:
     """Write a file that is there in full or, if anything goes wrong, as it was before."""
-    path = Path(file)
-    if file != "-" and not file.endswith((".jsonl", ".ndjson", ".parquet")):
-        raise UsageError(f"{file}: give a name that ends in .jsonl or .parquet, or - for stdout")
-    if file == "-" or (path.exists() and not path.is_file()):  # /dev/stdout, or a pipe
+    if file == "-":
         return _write_rows(file, rows)
-    part = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        count = _write_rows(str(part), rows)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return count
+    if not file.endswith((".jsonl", ".ndjson", ".parquet")):
+        raise UsageError(f"{file}: give a name that ends in .jsonl or .parquet, or - for stdout")
+    with replacing(Path(file)) as part:
+        return _write_rows(str(part), rows)
 
 
 def _write_rows(file: str, rows: Iterator[dict[str, Any]]) -> int:

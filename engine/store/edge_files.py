@@ -19,6 +19,7 @@ from typing import Any, get_args
 
 from engine.errors import StoreCorrupt, StoreError, StoreFull, StoreMissing
 from engine.records import FieldKind
+from engine.replacing import replacing
 from engine.store.protocol import CollectionSpec
 from engine.store.schema import SCHEMA_VERSION
 
@@ -191,13 +192,8 @@ def rebuild(home: Path) -> str:
 
 def replace_file(path: Path, text: str) -> None:
     """Write a file so that a reader, or a crash, sees the old one or the new one and nothing between."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        with replacing(path) as part:
+            part.write_text(text, encoding="utf-8")
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
