@@ -7,10 +7,13 @@ import json
 import math
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +30,7 @@ from workshop import Retold, Shop, loud, paint
 from engine.checkpoint import Checkpoint, find_checkpoint
 from engine.cross import cross_scores
 from engine.encoder import OnnxEncoder, TorchEncoder, encode_image, load_encoder
-from engine.errors import CheckpointError, SourceError, UsageError
+from engine.errors import CheckpointError, SourceError, StoreFull, UsageError
 from engine.records import Item, point_id
 from engine.search import Page, Query, search
 from engine.store.edge import EdgeStore
@@ -60,6 +63,7 @@ from train.recipe import (
     load_recipe,
 )
 from train.reranker import Chosen, marks_of_order
+from train.resume import load, save
 from train.run import Progress, Run
 from train.schedule import learning_rate, parameter_groups
 from train.teacher import taught_images
@@ -104,6 +108,17 @@ for _ in range(8):
     step()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
+
+
+@contextmanager
+def files_of_at_most(size_bytes: int) -> Iterator[None]:
+    """Let the disk be full, as far as this process can tell, when a file has so many bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def same_key(*keys: str) -> torch.Tensor:
@@ -1233,6 +1248,20 @@ def test_a_damaged_state_is_named_with_the_next_step(
     state.write_bytes(b"no state" if kept is None else state.read_bytes()[:kept])
     with pytest.raises(UsageError, match=r"^\S*run/last\.pt is damaged [^\n]*: start anew, .*another --out$"):
         train(TINY, [drawings], tmp_path / "run", threads=1, resume=True)
+
+
+@pytest.mark.parametrize(("name", "again"), [("last.pt", "go on with --resume"), ("other.pt", "start it again")])
+def test_a_state_that_the_disk_does_not_take_is_told_in_one_line_and_the_one_before_stays(
+    tmp_path: Path, name: str, again: str
+) -> None:
+    save({"step": torch.tensor(1)}, tmp_path / name)
+    with (
+        files_of_at_most(10_000),
+        pytest.raises(StoreFull, match=rf"{name} cannot be written \([^\n]*\): make room on its disk, then {again}$"),
+    ):
+        save({"step": torch.zeros(10_000)}, tmp_path / name)
+    assert load(tmp_path / name, "cpu") == {"step": torch.tensor(1)}
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_the_log_of_a_resumed_run_has_every_step_once_and_nothing_torn(

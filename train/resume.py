@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from engine.errors import UsageError
+from engine.errors import StoreFull, UsageError
 from engine.replacing import replacing
 
 STATE, BEST, LOG = "last.pt", "best.pt", "log.jsonl"
@@ -24,9 +24,22 @@ def check_folder(out: Path, resume: bool) -> None:
 
 
 def save(state: dict[str, Any], path: Path) -> None:
-    """Write a state whole or not at all: a killed run finds the one before."""
-    with replacing(path) as part:
-        torch.save(state, part)
+    """Write a state whole or not at all: a killed run finds the one before.
+
+    Raises:
+        StoreFull: the disk does not take it.
+    """
+    try:
+        with replacing(path) as part, part.open("wb") as file:
+            torch.save(state, file)
+    except (OSError, RuntimeError) as error:
+        reason = error if isinstance(error, OSError) else error.__context__  # torch itself does not know why
+        if not isinstance(reason, OSError):
+            raise
+        again = "go on with --resume" if (path.parent / STATE).exists() else "start it again"
+        raise StoreFull(
+            f"{path} cannot be written ({reason.strerror}): make room on its disk, then {again}"
+        ) from error
 
 
 def load(path: Path, device: str) -> dict[str, Any]:
