@@ -10,6 +10,7 @@ import io
 import re
 import warnings
 from functools import lru_cache
+from importlib.util import find_spec
 
 import numpy as np
 from PIL import (
@@ -86,6 +87,11 @@ def decode(data: bytes, *, target: int | None = None, max_pixels: int = MAX_PIXE
         raise
     except Exception as error:  # Pillow's plugins raise almost anything on damaged bytes
         raise ImageError(_reason(error, kind, data, stream)) from error
+
+
+def kinds() -> list[str]:
+    """Return which formats can be decoded here: HEIC where its extra is installed."""
+    return [*_READERS, *(["HEIC"] if find_spec("pi_heif") else [])]
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:

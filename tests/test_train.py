@@ -15,8 +15,9 @@ import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -878,10 +879,65 @@ def test_a_run_killed_while_it_notes_what_it_decoded_decodes_anew(
 
     origins, spec = Origins([drawings]), preprocessing_of(TINY.model, None)
     with monkeypatch.context() as patch:
-        patch.setattr("train.pairs.np.save", torn)
+        patch.setattr("train.kept.np.save", torn)
         with pytest.raises(KeyboardInterrupt):
             build_pairs(origins.items, origins, spec, tmp_path)
     assert len(build_pairs(origins.items, origins, spec, tmp_path)) == len(origins.items)
+
+
+def test_a_cache_that_lost_its_end_is_made_anew(sentence_encoder: Path, tmp_path: Path) -> None:
+    origins = Origins([shop(tmp_path / "shop", "1", "2")])
+    teacher = find_checkpoint(str(make_tiny_clip(tmp_path / "clip")))
+    corpus = ["a red dress", "the dress"]
+    model, tokenizer = extend(find_checkpoint(str(sentence_encoder)), 1, 13, corpus, tmp_path / "words")
+
+    def learnt() -> list[np.ndarray]:
+        pairs = build_pairs(origins.items, origins, teacher.preprocessing, tmp_path / "cache")
+        taught = taught_images(teacher, pairs, teacher.preprocessing, tmp_path / "cache")
+        states, _ = TokenStates(model.eval(), tokenizer, corpus, 1, tmp_path / "cache").batch(np.array([0, 1]))
+        return [np.array(pairs.pixels), taught.numpy(), states.numpy()]
+
+    whole = learnt()
+    files = sorted((tmp_path / "cache").iterdir())
+    assert {path.suffix for path in files} == {".u8", ".npy", ".states"}
+    for path in files:
+        for lost in (1, path.stat().st_size):
+            os.truncate(path, path.stat().st_size - lost)
+            for before, after in zip(whole, learnt(), strict=True):
+                np.testing.assert_array_equal(before, after)
+    assert sorted((tmp_path / "cache").iterdir()) == files
+
+
+def test_room_that_a_killed_run_took_for_its_photographs_is_free_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origins, spec = Origins([shop(tmp_path / "shop", "1", "2")]), preprocessing_of(TINY.model, None)
+    needed, cache = 2 * spec.height * spec.width * 3, tmp_path / "cache"
+
+    def usage(folder: Path) -> SimpleNamespace:
+        return SimpleNamespace(free=needed - sum(path.stat().st_size for path in folder.iterdir()))
+
+    monkeypatch.setattr("train.pairs.shutil.disk_usage", usage)
+    build_pairs(origins.items, origins, spec, cache)
+    (noted,) = cache.glob("*.npy")
+    noted.unlink()
+    assert len(build_pairs(origins.items, origins, spec, cache)) == 2
+
+
+def test_photographs_that_lacked_an_extra_are_decoded_once_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = shop(tmp_path / "shop", "1")
+    (tmp_path / "shop" / "telephone.heic").write_bytes(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic")
+    origins, spec = Origins([source]), preprocessing_of(TINY.model, None)
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    assert len(build_pairs(origins.items, origins, spec, tmp_path / "cache")) == 1
+    extra = ModuleType("pi_heif")
+    extra.__spec__ = ModuleSpec("pi_heif", None)
+    picture = Image.new("RGB", (8, 8))
+    vars(extra)["open_heif"] = lambda *_, **__: SimpleNamespace(size=picture.size, to_pillow=picture.copy)
+    monkeypatch.setitem(sys.modules, "pi_heif", extra)
+    assert len(build_pairs(origins.items, origins, spec, tmp_path / "cache")) == 2
 
 
 def test_equal_captions_and_photographs_of_one_product_are_right_answers_of_each_other(tmp_path: Path) -> None:

@@ -19,10 +19,10 @@ import numpy.typing as npt
 from engine.checkpoint import Preprocessing
 from engine.errors import ImageError, SourceError
 from engine.records import FieldKind, Item
-from engine.replacing import replacing
 from eval.split import PARTS, Part, split
-from ingest.decode import decode
+from ingest.decode import decode, kinds
 from ingest.sources.source import Source
+from train.kept import kept_array
 from train.origins import Origins
 from train.recipe import DataRecipe
 
@@ -150,8 +150,11 @@ def build_pairs(items: Sequence[Item], origins: Origins, preprocessing: Preproce
 
 
 def pixel_digest(items: Sequence[Item], preprocessing: Preprocessing) -> str:
-    """Return 16 letters that tell the pixels of these photographs, so seen, from all others: to name a cache by."""
-    digest = hashlib.sha256(f"{preprocessing!r}{preprocessing.resized or ''}".encode())
+    """Return 16 letters that tell the pixels of these photographs, so seen, from all others: to name a cache by.
+
+    What cannot be decoded is left out, so they differ too when a format more can be decoded.
+    """
+    digest = hashlib.sha256(f"{preprocessing!r}{preprocessing.resized or ''}{kinds()}".encode())
     for item in items:
         digest.update(f"{item.uri}\0{item.size_bytes}\0{item.mtime_ns}\n".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:16]
@@ -172,27 +175,29 @@ def _cached_pixels(
     items: Sequence[Item], read: Callable[[Item], bytes], preprocessing: Preprocessing, cache: Path
 ) -> tuple[list[Item], npt.NDArray[np.uint8]]:
     digest = pixel_digest(items, preprocessing)
-    cache.mkdir(parents=True, exist_ok=True)
-    path, good_path = cache / f"{digest}.u8", cache / f"{digest}.npy"
-    shape = (preprocessing.height, preprocessing.width, 3)
-    if not good_path.exists():
-        good = np.zeros(len(items), dtype=bool)
+    path, shape = cache / f"{digest}.u8", (preprocessing.height, preprocessing.width, 3)
+
+    def decoded(item: Item) -> bytes:
+        try:
+            return preprocessing.pixels(decode(read(item), target=preprocessing.shorter_side)).tobytes()
+        except ImageError:
+            return b""
+
+    def decode_all() -> npt.NDArray[np.bool_]:
+        path.unlink(missing_ok=True)  # what a killed run left takes room
         _check_room(cache, len(items) * math.prod(shape))
-
-        def decoded(item: Item) -> bytes:
-            try:
-                return preprocessing.pixels(decode(read(item), target=preprocessing.shorter_side)).tobytes()
-            except ImageError:
-                return b""
-
-        with path.open("wb") as file, ThreadPoolExecutor() as pool:
+        good = np.zeros(len(items), dtype=bool)
+        with path.open("wb") as file, ThreadPoolExecutor() as pool:  # in place: `is_all` tells whether it is whole
             for start in range(0, len(items), CHUNK):
                 for index, one in enumerate(pool.map(decoded, items[start : start + CHUNK]), start):
                     file.write(one)
                     good[index] = bool(one)
-        with replacing(good_path) as part, part.open("wb") as file:  # it says that all is decoded
-            np.save(file, good)
-    good = np.load(good_path)
+        return good
+
+    def is_all(good: npt.NDArray[np.bool_]) -> bool:
+        return path.exists() and path.stat().st_size == np.count_nonzero(good) * math.prod(shape)
+
+    good = kept_array(cache / f"{digest}.npy", decode_all, is_all)
     if not good.any():
         raise SourceError(
             f"not one of {len(items)} photographs of a part could be decoded: "

@@ -18,7 +18,8 @@ from torch import Tensor
 from engine.checkpoint import Checkpoint, Preprocessing
 from engine.encoder import load_encoder
 from engine.errors import UsageError
-from train.kept import kept_rows
+from engine.records import Vector
+from train.kept import kept_array
 from train.pairs import Pairs, pixel_digest
 
 CHUNK = 256
@@ -39,11 +40,12 @@ def taught_images(teacher: Checkpoint | None, pairs: Pairs, preprocessing: Prepr
             f"{preprocessing.height} x {preprocessing.width}: make them alike, or leave out teach_weight"
         )
 
-    def compute() -> Tensor:
+    def compute() -> Vector:
         encoder = load_encoder(teacher, "cpu")
         chunks = [np.asarray(pairs.pixels[start : start + CHUNK]) for start in range(0, len(pairs), CHUNK)]
         with ThreadPoolExecutor() as pool:
-            return torch.from_numpy(np.concatenate(list(pool.map(encoder.encode_pixels, chunks))))
+            return np.concatenate(list(pool.map(encoder.encode_pixels, chunks)))
 
     seen = pixel_digest(pairs.items, preprocessing)
-    return kept_rows(cache / f"taught-{teacher.fingerprint[:12]}-{seen}.npy", compute)
+    path, shape = cache / f"taught-{teacher.fingerprint[:12]}-{seen}.npy", (len(pairs), teacher.dimension)
+    return torch.from_numpy(kept_array(path, compute, lambda rows: rows.shape == shape))

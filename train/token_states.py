@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ class TokenStates:
         self.starts = np.concatenate([[0], np.cumsum([len(one) for one in ids])])
         digest = _digest(text_model, new_layers, ids)
         path, shape = cache / f"{digest}.states", (int(self.starts[-1]), text_model.config.hidden_size)
-        if not path.exists():
+        if not path.exists() or path.stat().st_size != math.prod(shape) * np.dtype(np.float16).itemsize:
             cache.mkdir(parents=True, exist_ok=True)
             with replacing(path) as part:
                 states = np.memmap(part, np.float16, "w+", shape=shape)

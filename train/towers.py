@@ -22,7 +22,7 @@ from engine.token_heads import cells_of
 from train import parallel
 from train.efficientnet import MEAN, STD, hasten
 from train.frozen import extend, freeze, pooled
-from train.kept import kept_rows
+from train.kept import kept_array
 from train.lora import adapt
 from train.model import build_model
 from train.pairs import Pairs
@@ -87,8 +87,12 @@ class Towers:
         for name in filter(partial(hasattr, self.model), _SIDES["text"]):
             for weight in getattr(self.model, name).parameters():
                 digest.update(weight.detach().cpu().numpy().tobytes())
-        path = cache / f"{digest.hexdigest()[:16]}.npy"
-        return kept_rows(path, lambda: self.embed_texts(self.model.eval(), texts)).to(self.device)
+        rows = kept_array(
+            cache / f"{digest.hexdigest()[:16]}.npy",
+            lambda: self.embed_texts(self.model.eval(), texts).cpu().numpy(),
+            lambda rows: len(rows) == len(texts),
+        )
+        return torch.from_numpy(rows).to(self.device)
 
     def image_rows(self, rows: Any, photographs: Callable[[], Tensor]) -> Tensor:
         """Return unit rows (k, d) for items ``rows``, of which ``photographs`` makes what the tower is to see now.
