@@ -12,6 +12,7 @@ from photographs import described, photographs
 
 from engine.checkpoint import DEFAULT_MODEL, Checkpoint, find_checkpoint
 from engine.encoder import Encoder, load_encoder
+from engine.replacing import replacing
 from engine.rerank import DEPTH, Reranker
 from engine.search import Page, Query, search
 from engine.settings import Settings
@@ -53,7 +54,8 @@ def _make(folder: Path) -> None:
     reranking = Reranking(
         heads, CrossEncoder(DIMENSION, cells.shape[1]).eval(), {"maxsim": 0.5, "cross": 0.5}, "cross"
     )
-    export_checkpoint(towers.model, towers.tokenizer, base.preprocessing, dict(base.notes), folder, base, reranking)
+    with replacing(folder) as part:
+        export_checkpoint(towers.model, towers.tokenizer, base.preprocessing, dict(base.notes), part, base, reranking)
     assert Checkpoint(folder).token_heads
 
 

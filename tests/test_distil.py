@@ -99,6 +99,18 @@ def test_a_run_that_was_killed_and_resumed_gives_the_same_checkpoint(
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+def test_a_run_killed_while_it_writes_its_checkpoint_leaves_no_half_of_one(
+    pair: list[Checkpoint], drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "write_card", killed)
+    with pytest.raises(KeyboardInterrupt):
+        distil(pair, WORDS, [drawings], tmp_path / "run", epochs=1, threads=1)
+    assert not [path for path in (tmp_path / "run").iterdir() if "checkpoint" in path.name]
+
+
 def test_scores_of_the_joined_are_the_mean_of_their_scores(pair: list[Checkpoint]) -> None:
     pictures = torch.rand(3, 3, 32, 32) * 255
     alone = [load_encoder(each, "cpu") for each in pair]

@@ -191,6 +191,20 @@ def test_photographs_that_say_nothing_and_a_folder_in_use_are_refused(drawings: 
         teach_words(base, words, [drawings], tmp_path / "run")
 
 
+def test_a_lesson_that_was_killed_while_it_wrote_its_checkpoint_can_be_given_again(
+    drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    base, words = find_checkpoint(str(make_tiny_clip(tmp_path / "clip"))), Synonyms(["quux => trousers"])
+    with monkeypatch.context() as patch:
+        patch.setattr("train.words.write_card", killed)
+        with pytest.raises(KeyboardInterrupt):
+            teach_words(base, words, [drawings], tmp_path / "run", epochs=1)
+    assert find_checkpoint(str(teach_words(base, words, [drawings], tmp_path / "run", epochs=1))).fingerprint
+
+
 def test_a_checkpoint_that_re_ranks_is_refused(
     drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

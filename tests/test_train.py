@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
 import os
 import platform
@@ -45,6 +46,7 @@ from train.cores import PATIENCE, Cores
 from train.cross_attention import PooledAttention, fit, rerank
 from train.cross_encoder import CrossEncoder, export_cross_encoder, matching
 from train.curves import tensorboard_log
+from train.export import export_checkpoint
 from train.frozen import extend, pooled
 from train.gradcache import backward_in_chunks
 from train.loss import Alike, Others, contrastive_loss, sigmoid_loss
@@ -53,6 +55,7 @@ from train.mix import best_mixture
 from train.model import build_model
 from train.origins import Origins
 from train.pairs import Pairs, build_pairs, describe
+from train.quantize import quantize_image_tower
 from train.recipe import (
     LEAST_VOCABULARY,
     RECIPES,
@@ -70,7 +73,7 @@ from train.schedule import learning_rate, parameter_groups
 from train.teacher import taught_images
 from train.token_states import TokenStates
 from train.tokenizer import train_tokenizer
-from train.towers import preprocessing_of
+from train.towers import preprocessing_of, towers_of
 from train.trainer import train
 from train.validation import marks_of, relevant_of
 
@@ -1268,6 +1271,66 @@ def test_a_run_is_not_resumed_with_another_recipe(drawings: Source, tmp_path: Pa
     train(one, [drawings], tmp_path / "run", threads=1)
     with pytest.raises(UsageError, match="another recipe"):
         train(TINY, [drawings], tmp_path / "run", threads=1, resume=True)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Return all files of a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_killed_while_it_writes_its_checkpoint_leaves_the_one_before_whole(
+    drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def seen(folder: Path) -> bool:
+        return any("checkpoint" in path.name for path in folder.iterdir())
+
+    run, one = tmp_path / "run", tiny(epochs=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("train.trainer.write_card", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(one, [drawings], run, threads=1)
+    assert not seen(run)
+    folder = train(one, [drawings], run, threads=1, resume=True)
+    (folder / "heads.of.an.earlier.run").touch()
+    before = content(folder)
+    monkeypatch.setattr("train.trainer.quantize_image_tower", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(one, [drawings], run, threads=1, resume=True)
+    assert content(folder) == before
+    monkeypatch.setattr("train.trainer.quantize_image_tower", lambda *_: {})
+    train(one, [drawings], run, threads=1, resume=True)
+    assert content(folder).keys() == before.keys() - {"heads.of.an.earlier.run"}
+
+
+@pytest.mark.parametrize(("may_cost", "approved"), [(1.0, True), (-1.0, False)])
+def test_integers_take_the_place_of_the_image_tower_when_they_are_approved_and_not_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, may_cost: float, approved: bool
+) -> None:
+    base = find_checkpoint(str(make_tiny_clip(tmp_path / "clip", width=128)))
+    towers, spec = towers_of(base, "cpu"), base.preprocessing
+    checkpoint = Checkpoint(export_checkpoint(towers.model, towers.tokenizer, spec, {}, tmp_path / "checkpoint", base))
+    origins = Origins([shop(tmp_path / "shop", "1", "2", "3")])
+    pairs = build_pairs(origins.items, origins, spec, tmp_path / "pixels")
+    before, logging_before = content(checkpoint.folder), (logging.root.level, [*logging.root.handlers])
+    examined = []
+
+    def mark(*arguments: Any) -> dict[str, float]:
+        examined.append(content(checkpoint.folder) == before)
+        return marks_of(*arguments)
+
+    monkeypatch.setattr("train.quantize.marks_of", mark)
+    monkeypatch.setattr("train.quantize.MAX_LOSS", may_cost)
+    texts = load_encoder(checkpoint, "cpu").encode_texts(pairs.first_captions())
+    marks = quantize_image_tower(towers.model, checkpoint, pairs, pairs, texts)
+    assert marks.keys() == {"float32", "int8"}
+    assert examined == [True, True]
+    assert (content(checkpoint.folder) != before) == approved
+    assert (logging.root.level, logging.root.handlers) == logging_before
+    rows = OnnxEncoder(checkpoint).encode_pixels(np.asarray(pairs.pixels))
+    assert (rows * TorchEncoder(checkpoint).encode_pixels(np.asarray(pairs.pixels))).sum(axis=1).min() > 0.9
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 from train.tokenizer import train_tokenizer
 
 
-def make_tiny_clip(folder: Path, *, seed: int = 0, hidden_act: str = "quick_gelu") -> Path:
+def make_tiny_clip(folder: Path, *, seed: int = 0, hidden_act: str = "quick_gelu", width: int = 32) -> Path:
     """Write a CLIP with a ViT of 32 pixels, the way OpenAI's checkpoints are laid out; return ``folder``."""
     import torch
 
@@ -18,8 +18,8 @@ def make_tiny_clip(folder: Path, *, seed: int = 0, hidden_act: str = "quick_gelu
     tokenizer = train_tokenizer(["red dress", "blue denim jacket for men"], vocabulary=600, context=77)
     text = CLIPTextConfig(
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=width,
+        intermediate_size=2 * width,
         num_hidden_layers=2,
         num_attention_heads=2,
         hidden_act=hidden_act,
@@ -28,8 +28,8 @@ def make_tiny_clip(folder: Path, *, seed: int = 0, hidden_act: str = "quick_gelu
         pad_token_id=tokenizer.pad_token_id,
     )
     vision = CLIPVisionConfig(
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=width,
+        intermediate_size=2 * width,
         num_hidden_layers=2,
         num_attention_heads=2,
         image_size=32,

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from engine.checkpoint import Checkpoint
 from engine.encoder import pick_device
 from engine.errors import SourceError, UsageError
+from engine.replacing import replacing
 from eval.split import split_of
 from ingest.sources.source import Source
 from train.augment import augment, draw_variation
@@ -107,11 +108,12 @@ def distil(
         "distilled": {"from": [each.fingerprint for each in checkpoints], "phrases": len(synonyms.meanings)},
         "validation": judge.marks(),
     }
-    folder = export_pupil(pupil, base, facts, out / "checkpoint")
-    read = judge.read.cpu().numpy()
-    by_arithmetic = quantize_image_tower(pupil.model, Checkpoint(folder), learning, validation, read)
-    note(folder, {"hit@10 by arithmetic of the image tower": by_arithmetic})
-    write_card(folder, sources)
+    read, folder = judge.read.cpu().numpy(), out / "checkpoint"
+    with replacing(folder) as part:
+        export_pupil(pupil, base, facts, part)
+        by_arithmetic = quantize_image_tower(pupil.model, Checkpoint(part), learning, validation, read)
+        note(part, {"hit@10 by arithmetic of the image tower": by_arithmetic})
+        write_card(part, sources)
     return folder
 
 

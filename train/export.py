@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from engine.checkpoint import CROSS, HEAD_FACTS, HEAD_WEIGHTS, NOTES, Checkpoint, Preprocessing
+from engine.checkpoint import HEAD_FACTS, HEAD_WEIGHTS, NOTES, Checkpoint, Preprocessing
 from engine.token_heads import TokenHeads
 from train.cross_encoder import CrossEncoder, export_cross_encoder
 from train.onnx_towers import export_towers
@@ -38,15 +38,13 @@ def export_checkpoint(
     base: Checkpoint | None = None,
     reranking: Reranking | None = None,
 ) -> Path:
-    """Write ``folder`` so that transformers, sentence-transformers and this program load it; return it.
+    """Write the new ``folder`` so that transformers, sentence-transformers and this program load it; return it.
 
     The weights are kept as float16 on disk and said to be float32: every loader widens them, so that the folder is
     half as large and all loaders get the same numbers. The ONNX towers compute with those same numbers. What ``base``
     says about its pixels is handed on as it is; ``facts`` about the training are noted.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in (HEAD_FACTS, HEAD_WEIGHTS, CROSS):  # of an earlier run
-        (folder / name).unlink(missing_ok=True)
+    folder.mkdir(parents=True)
     model = model.to("cpu", memory_format=torch.contiguous_format).eval()
     with torch.no_grad():
         for parameter in model.parameters():

@@ -6,15 +6,16 @@ would take them from each batch, so that an embedding would depend on its neighb
 
 from __future__ import annotations
 
-import logging
-import tempfile
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from engine.checkpoint import Checkpoint
+from engine.replacing import replacing
 from engine.token_heads import TokenHeads
 from engine.towers import ImageTower
 from train.onnx_towers import image_proto
@@ -35,17 +36,17 @@ def quantize_image_tower(
     ``model`` and ``heads``, on the CPU, are those of the checkpoint; ``texts`` unit rows for the captions of
     ``validation``. Returns hit@10 on validation by arithmetic, ``float32`` and, if it was tried, ``int8``.
     """
-    path = checkpoint.folder / "image.onnx"
-    before = path.read_bytes()
     marks = {"float32": _hit_at_10(checkpoint, validation, texts)}
-    whole = image_proto(model, checkpoint.preprocessing, heads).SerializeToString()
-    _write_quantized(whole, learning, path)
-    if path.stat().st_size > len(whole) / 2:  # mostly convolutions, which stay as they are: there is nothing to gain
-        path.write_bytes(before)
-        return marks
-    marks["int8"] = _hit_at_10(checkpoint, validation, texts)
-    if marks["int8"] < marks["float32"] - MAX_LOSS:
-        path.write_bytes(before)
+    with TemporaryDirectory() as folder:
+        whole, quantized = Path(folder) / "whole.onnx", Path(folder) / "image.onnx"
+        _write_whole(image_proto(model, checkpoint.preprocessing, heads), whole)
+        _write_quantized(whole, learning, quantized)
+        if quantized.stat().st_size > whole.stat().st_size / 2:
+            return marks  # mostly convolutions, which stay as they are: there is nothing to gain
+        marks["int8"] = _hit_at_10(Checkpoint(quantized.parent), validation, texts)
+        if marks["int8"] >= marks["float32"] - MAX_LOSS:
+            with replacing(checkpoint.folder / "image.onnx") as part:
+                shutil.copyfile(quantized, part)
     return marks
 
 
@@ -54,7 +55,14 @@ def _hit_at_10(checkpoint: Checkpoint, pairs: Pairs, texts: Any) -> float:
     return marks_of(pairs, images, texts)["hit@10"]
 
 
-def _write_quantized(whole: bytes, learning: Pairs, path: Path) -> None:
+def _write_whole(proto: Any, path: Path) -> None:
+    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
+
+    add_pre_process_metadata(proto)  # else it advises a preparation that the exporter has done
+    path.write_bytes(proto.SerializeToString())
+
+
+def _write_quantized(whole: Path, learning: Pairs, path: Path) -> None:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     rows = learning.sample(CALIBRATION)
@@ -66,18 +74,14 @@ def _write_quantized(whole: bytes, learning: Pairs, path: Path) -> None:
         def get_next(self) -> dict[str, Any] | None:
             return next(batches, None)
 
-    logging.getLogger().setLevel(logging.ERROR)  # it advises a preparation that the exporter has done
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "image.onnx"
-        source.write_bytes(whole)
-        quantize_static(
-            str(source),
-            str(path),
-            Photographs(),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["MatMul", "Gemm"],
-            per_channel=True,
-            reduce_range=True,  # else 16-bit sums overflow on processors without VNNI
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-        )
+    quantize_static(
+        str(whole),
+        str(path),
+        Photographs(),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=["MatMul", "Gemm"],
+        per_channel=True,
+        reduce_range=True,  # else 16-bit sums overflow on processors without VNNI
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+    )

@@ -16,6 +16,7 @@ import torch
 from engine.checkpoint import Checkpoint
 from engine.encoder import pick_device
 from engine.errors import SourceError, UsageError
+from engine.replacing import replacing
 from ingest.sources.source import Source
 from train import parallel
 from train.card import write_card
@@ -117,8 +118,9 @@ def train(
     folder = out / "checkpoint"
     with _first_alone():  # who says where the checkpoint is, says so when it is there
         if parallel.rank() == 0:
-            _export(run, validation, marks, folder, base, report)
-            finish(folder)
+            with replacing(folder) as part:
+                _export(run, validation, marks, part, base, report)
+                finish(part)
     parallel.leave()
     return folder
 
@@ -140,7 +142,8 @@ def _last_good(run: Run, out: Path, base: Checkpoint | None, finish: Callable[[P
         model, towers = run.average.module, run.towers
         merge(model)
         facts = _facts(run, base) | {"epochs": run.epoch}
-        finish(export_checkpoint(model, towers.tokenizer, towers.preprocessing, facts, out / "checkpoint", base))
+        with replacing(out / "checkpoint") as part:
+            finish(export_checkpoint(model, towers.tokenizer, towers.preprocessing, facts, part, base))
     return f"{out / 'checkpoint'} is that of the last good epoch"
 
 

@@ -24,6 +24,7 @@ from torch import Tensor
 from engine.checkpoint import Checkpoint
 from engine.encoder import pick_device
 from engine.errors import SourceError, UsageError
+from engine.replacing import replacing
 from eval.split import split, split_of
 from ingest.sources.source import Source
 from train.card import write_card
@@ -111,9 +112,10 @@ def teach_words(
             kept = (towers.embed_texts(towers.model, checked) * before).sum(dim=1).mean()
             report(Taught(epoch, float(understood), float(kept)))
     facts = {"taught": {"base": base.fingerprint, "phrases": len(synonyms.meanings)}}
-    folder = export_pupil(towers, base, facts, out / "checkpoint")
-    write_card(folder, sources)
-    return folder
+    with replacing(out / "checkpoint") as part:
+        export_pupil(towers, base, facts, part)
+        write_card(part, sources)
+    return out / "checkpoint"
 
 
 def known_texts(sources: Sequence[Source], base: Checkpoint, rng: random.Random) -> list[str]:
@@ -188,9 +190,9 @@ def learn_lesson(
         yield epoch + 1
 
 
-def export_pupil(towers: Towers, base: Checkpoint, facts: dict[str, Any], folder: Path) -> Path:
+def export_pupil(towers: Towers, base: Checkpoint, facts: dict[str, Any], folder: Path) -> None:
     """Write the checkpoint; its notes keep the base's recipe, and what else is known of the base apart."""
     notes: dict[str, Any] = {**facts, "base": {}}
     for name, fact in base.notes.items():
         (notes if name == "recipe" else notes["base"])[name] = fact
-    return export_checkpoint(towers.model, towers.tokenizer, towers.preprocessing, notes, folder, base)
+    export_checkpoint(towers.model, towers.tokenizer, towers.preprocessing, notes, folder, base)
