@@ -42,6 +42,7 @@ from ingest.sources.detect import open_source
 from ingest.sources.source import Source
 from train import parallel
 from train.augment import augment, draw_variation
+from train.card import write_card
 from train.cores import PATIENCE, Cores
 from train.cross_attention import PooledAttention, fit, rerank
 from train.cross_encoder import CrossEncoder, export_cross_encoder, matching
@@ -735,6 +736,16 @@ def test_a_checkpoint_says_what_it_is_what_it_learnt_from_and_what_was_measured(
     assert f"embeddings of {checkpoint.dimension} numbers" in card
     assert f"{checkpoint.preprocessing.width} x {checkpoint.preprocessing.height} pixels" in card
     assert str(tmp_path) not in card, "where somebody keeps photographs is nobody's business"
+
+
+def test_the_card_of_a_checkpoint_names_a_source_whose_name_is_no_unicode(
+    drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawings, "description", "photographs of caf\udce9")
+    folder = make_tiny_clip(tmp_path / "clip")
+    write_card(folder, [drawings])
+    assert "- photographs of caf\\udce9\n" in (folder / "README.md").read_text(encoding="utf-8")
+    assert Checkpoint(folder).notes["data"] == ["photographs of caf\udce9"]
 
 
 def test_a_teacher_that_is_none_or_sees_another_size_is_refused(drawings: Source, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def write_card(folder: Path, sources: Sequence[Source]) -> None:
         **{"share": share, "seed": seed, "training": _training(notes), "figures": _figures(notes)},
         **{"width": spec.width, "height": spec.height, "context": checkpoint.context},
     )
-    (folder / CARD).write_text(text, encoding="utf-8")
+    (folder / CARD).write_text(text, encoding="utf-8", errors="backslashreplace")  # names that are no Unicode
 
 
 def _training(notes: Mapping[str, Any]) -> str:
