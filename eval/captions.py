@@ -57,9 +57,9 @@ def product_of(item: Item) -> str:
     return f"product:{product}" if product else f"photograph:{item.id}"
 
 
-def evened(caption: str) -> str:
-    """Return the caption with case and spacing evened out: two that agree in this are equal."""
-    return " ".join(caption.casefold().split())
+def evened(text: str) -> str:
+    """Return a caption, or another text, with case and spacing evened out: two that agree in this are equal."""
+    return " ".join(text.casefold().split())
 
 
 def _distinct(captions: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Literal
 from engine.checkpoint import Checkpoint
 from engine.errors import UsageError
 from engine.records import Item
+from eval.captions import evened
 
 Part = Literal["train", "validation", "test"]
 TRAIN_SHARE, SEED = 0.8, 42
@@ -64,7 +65,7 @@ def group_of(item: Item) -> str:
     product = str(item.payload.get("product_id", "")).strip()
     if product:
         return f"product:{product}"
-    title = " ".join(str(item.payload.get("title", "")).casefold().split())
+    title = evened(str(item.payload.get("title", "")))
     return f"title:{title}" if title else f"photograph:{item.id}"
 
 

@@ -955,10 +955,10 @@ def test_photographs_that_lacked_an_extra_are_decoded_once_it_is_installed(
 
 
 def test_equal_captions_and_photographs_of_one_product_are_right_answers_of_each_other(tmp_path: Path) -> None:
-    said = [("a", "red dress", "1"), ("b", "dress from behind", "1"), ("c", "Red  Dress", "2"), ("d", "hat", "")]
+    said = [("a", "weiß dress", "1"), ("b", "dress from behind", "1"), ("c", "WEISS  Dress", "2"), ("d", "hat", "")]
     for name, caption, product in said:
         Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
-        (tmp_path / f"{name}.txt").write_text(caption)
+        (tmp_path / f"{name}.txt").write_text(caption, encoding="utf-8")
         (tmp_path / f"{name}.json").write_text(json.dumps({"product_id": product}))
     origins = Origins([open_source(tmp_path)])
     pairs = describe(origins.items, np.zeros((4, 8, 8, 3), dtype=np.uint8), origins)

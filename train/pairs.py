@@ -19,6 +19,7 @@ import numpy.typing as npt
 from engine.checkpoint import Preprocessing
 from engine.errors import ImageError, SourceError
 from engine.records import FieldKind, Item
+from eval.captions import evened
 from eval.split import PARTS, Part, split
 from ingest.decode import decode, kinds
 from ingest.sources.source import Source
@@ -258,5 +259,4 @@ def _word(key: str, value: str) -> str:
 
 
 def _key(item: Item, has: npt.NDArray[np.bool_]) -> str:
-    caption = " ".join(" ".join(item.captions).lower().split())
-    return caption or f"attributes {np.flatnonzero(has).tolist()}"
+    return evened(" ".join(item.captions)) or f"attributes {np.flatnonzero(has).tolist()}"

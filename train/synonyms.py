@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 
 from engine.errors import UsageError
+from eval.captions import evened
 
 SHIPPED = Path(__file__).with_name("synonyms.txt")
 _COMMA = re.compile(r"(?<!\\),")
@@ -86,7 +87,7 @@ def stems(text: str) -> tuple[str, ...]:
 
 def _phrases(text: str) -> list[str]:
     parts = (part.replace("\\,", ",") for part in _COMMA.split(text))
-    return [" ".join(part.casefold().split()) for part in parts if part.strip()]
+    return [evened(part) for part in parts if part.strip()]
 
 
 def _add(known: list[str], phrase: str) -> None:
