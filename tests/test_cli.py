@@ -260,7 +260,7 @@ def test_a_checkpoint_is_trained_from_a_table_whose_columns_are_named(home: Path
     named = ("--source", "table", "--image-column", "picture", "--caption-column", "words")
     result = engine("train", "tiny.toml", "--data", "table", "--base", "scratch", *named, "--out", "run", folder=home)
     assert result.returncode == 0, result.stderr
-    assert "data: product table (wares.csv): 40 rows" in result.stderr
+    assert "source: product table (wares.csv): 40 rows" in result.stderr
     assert (home / result.stdout.strip() / "model.safetensors").exists()
 
 
@@ -404,6 +404,27 @@ def test_what_a_training_would_lack_in_the_end_is_told_before_it_begins(
     with pytest.raises(UsageError, match=r"onnxscript is missing: pip install 'fashion-search-engine\[train\]'"):
         learn.train_command("random-init", [tmp_path], tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_learning_takes_device_and_model_from_the_settings_where_no_option_says_otherwise(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_tiny_clip(tmp_path / "pupil")
+    (tmp_path / "engine.toml").write_text('device = "mps"\nmodel = "pupil"\n', encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    asked: list[tuple[Any, str]] = []
+    for verb in ("train.trainer.train", "train.words.teach_words", "train.distil.distil"):
+        monkeypatch.setattr(verb, lambda first, *_, device, **__: asked.append((first, device)))
+    monkeypatch.setattr("train.cores.keep_memory", lambda: None)
+    data = [home / "look-book"]
+    learn.train_command("random-init", data)
+    learn.teach_command(data)
+    learn.distil_command(["pupil"], data)
+    monkeypatch.setenv("ENGINE_DEVICE", "cuda")
+    learn.train_command("random-init", data)
+    learn.teach_command(data, base="fashion-small", device="cpu")
+    assert [device for _, device in asked] == ["mps", "mps", "mps", "cuda", "cpu"]
+    assert [asked[taught][0].name for taught in (1, 4)] == ["pupil", "fashion-small"]
 
 
 def test_a_checkpoint_is_called_what_its_run_is(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from engine.cli.options import (
     StoreOption,
     TitleColumnOption,
     open_named_store,
+    open_sources,
     open_with_encoder,
     place_of,
     reranker_of,
@@ -92,13 +93,9 @@ def eval_command(
     if path is None:
         raise UsageError("say what to examine: a PATH with captions, or --ground-truth FILE")
     from eval.split import split
-    from ingest.sources.detect import check_columns, open_source
-    from ingest.sources.table import Columns
 
-    columns = Columns(id_column, image_column, title_column, caption_column, product_column)
-    opened = open_source(path, source, columns=columns)
-    check_columns([opened], columns)
-    print(f"source: {opened.description}", file=sys.stderr)
+    columns = (id_column, image_column, title_column, caption_column, product_column)
+    (opened,) = open_sources([path], source, columns)
     from engine.records import Item
 
     everything = [item for item in opened.items() if isinstance(item, Item)]

@@ -23,12 +23,12 @@ from engine.cli.options import (
     ProductColumnOption,
     SourceOption,
     TitleColumnOption,
+    open_sources,
+    settings_of,
 )
 from engine.errors import UsageError
 
 if TYPE_CHECKING:
-    from ingest.sources.source import Source
-    from ingest.sources.table import Columns
     from train.run import Progress
 
 ThreadsOption = Annotated[
@@ -69,11 +69,10 @@ def train_command(
 
     keep_memory()
     from engine.checkpoint import find_checkpoint
-    from ingest.sources.table import Columns
     from train.recipe import load_recipe
     from train.trainer import train
 
-    chosen = load_recipe(recipe)
+    settings, chosen = settings_of(None, None, device=device), load_recipe(recipe)
     if epochs:
         chosen = dataclasses.replace(chosen, optimizer=dataclasses.replace(chosen.optimizer, epochs=epochs))
     model = chosen.model
@@ -81,8 +80,7 @@ def train_command(
         model, text_base=text_base or model.text_base, vision_base=image_base or model.vision_base
     )
     chosen = dataclasses.replace(chosen, model=model)
-    columns = Columns(id_column, image_column, title_column, caption_column, product_column)
-    sources = _opened(data, source, columns)
+    sources = open_sources(data, source, (id_column, image_column, title_column, caption_column, product_column))
     with _told(out, tensorboard=tensorboard) as report:
         folder = train(
             chosen,
@@ -91,7 +89,7 @@ def train_command(
             base=find_checkpoint(base) if base and base != "scratch" else None,
             resume=resume,
             threads=threads,
-            device=device or "auto",
+            device=settings.device,
             report=report,
         )
     print(folder)
@@ -102,7 +100,9 @@ def teach_command(
     synonyms: Annotated[
         str, typer.Argument(help="A file of synonyms in Solr's format, or `shipped`, the one that comes along.")
     ] = "shipped",
-    base: Annotated[str | None, typer.Option("--base", help="What is to learn them, if not the bundled one.")] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", help="What is to learn them, if not the model that `engine config` shows.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the run; the checkpoint lies in it.")] = Path("taught"),
     epochs: Annotated[int, typer.Option(min=1, help="How often all is repeated.")] = 10,
     threads: ThreadsOption = None,
@@ -116,8 +116,7 @@ def teach_command(
 ) -> None:
     """Teach a checkpoint what shoppers call things: synonyms, without a photograph being looked at."""
     _check_extra()
-    from engine.checkpoint import DEFAULT_MODEL, find_checkpoint
-    from ingest.sources.table import Columns
+    from engine.checkpoint import find_checkpoint
     from train.synonyms import load_synonyms
     from train.words import Taught, teach_words
 
@@ -129,17 +128,17 @@ def teach_command(
             flush=True,
         )
 
-    columns = Columns(id_column, image_column, title_column, caption_column, product_column)
-    words, sources = load_synonyms(synonyms), _opened(data, source, columns)
+    settings, words = settings_of(None, None, base, device), load_synonyms(synonyms)
+    sources = open_sources(data, source, (id_column, image_column, title_column, caption_column, product_column))
     print(f"synonyms: {len(words.meanings)} phrases", file=sys.stderr)
     folder = teach_words(
-        find_checkpoint(base or DEFAULT_MODEL),
+        find_checkpoint(settings.model),
         words,
         sources,
         out,
         epochs=epochs,
         threads=threads,
-        device=device or "auto",
+        device=settings.device,
         report=report,
     )
     print(folder)
@@ -171,12 +170,11 @@ def distil_command(
 
     keep_memory()
     from engine.checkpoint import find_checkpoint
-    from ingest.sources.table import Columns
     from train.distil import distil
     from train.synonyms import load_synonyms
 
-    columns = Columns(id_column, image_column, title_column, caption_column, product_column)
-    words, sources = load_synonyms(synonyms), _opened(data, source, columns)
+    settings, words = settings_of(None, None, device=device), load_synonyms(synonyms)
+    sources = open_sources(data, source, (id_column, image_column, title_column, caption_column, product_column))
     with _told(out, tensorboard=False) as report:
         folder = distil(
             [find_checkpoint(each) for each in checkpoints],
@@ -186,7 +184,7 @@ def distil_command(
             epochs=epochs,
             resume=resume,
             threads=threads,
-            device=device or "auto",
+            device=settings.device,
             report=report,
         )
     print(folder)
@@ -197,17 +195,6 @@ def _check_extra() -> None:
     for name in ("onnx", "onnxscript", "matplotlib"):
         if find_spec(name) is None:
             raise UsageError(f"{name} is missing: pip install 'fashion-search-engine[train]'")
-
-
-def _opened(data: list[Path], kind: str, columns: Columns) -> list[Source]:
-    """Open what is learnt from, all in the same way, and say what it is."""
-    from ingest.sources.detect import check_columns, open_source
-
-    sources = [open_source(path, kind, columns=columns) for path in data]
-    check_columns(sources, columns)
-    for source in sources:
-        print(f"data: {source.description}", file=sys.stderr)
-    return sources
 
 
 @contextmanager

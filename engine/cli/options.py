@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast, get_args
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from engine.settings import Settings
     from engine.store.protocol import Store
     from engine.store.remote import RemoteStore
+    from ingest.sources.source import Source
 
 StoreOption = Annotated[str | None, typer.Option("--store", help="Folder of an embedded store, or a Qdrant URL.")]
 CollectionOption = Annotated[str | None, typer.Option("--collection", help="Name of the collection.")]
@@ -63,6 +66,19 @@ def settings_of(
     if collection and settings.url:
         raise UsageError(f"the server at {settings.url} (ENGINE_URL) has one collection: leave out --collection")
     return settings
+
+
+def open_sources(paths: Sequence[Path], kind: str, columns: Sequence[str | None]) -> list[Source]:
+    """Open photographs, all in the same way, and say what they are; ``columns``: the fields of `Columns`, in order."""
+    from ingest.sources.detect import check_columns, open_source
+    from ingest.sources.table import Columns
+
+    named = Columns(*columns)
+    sources = [open_source(path, kind, columns=named) for path in paths]
+    check_columns(sources, named)
+    for source in sources:
+        print(f"source: {source.description}", file=sys.stderr)
+    return sources
 
 
 def open_served(settings: Settings) -> RemoteStore | None:
