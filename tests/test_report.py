@@ -208,6 +208,12 @@ def test_infinite_ranks_are_null_in_json_and_words_in_the_page(tmp_path: Path, f
     assert "never" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+def test_a_path_that_is_no_unicode_does_not_cost_the_report(tmp_path: Path, found: Examination) -> None:
+    write_report(tmp_path, found, about={"ground truth": "caf\udce9.json"})
+    assert json.loads((tmp_path / "report.json").read_text())["about"]["ground truth"] == "caf\udce9.json"
+    assert "- ground truth: caf\\udce9.json" in (tmp_path / "report.md").read_text()
+
+
 def test_plots_of_almost_nothing_are_still_drawn() -> None:
     ET.fromstring(recall_curve(Curve((1,), (0.0,), (0.0,), (0.0,), (1.0,))))
     ET.fromstring(rank_histogram([1], 1))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -337,6 +339,14 @@ def test_a_table_that_cannot_be_read_is_one_clear_line(tmp_path: Path, data: byt
     path.write_bytes(data)
     with pytest.raises(SourceError, match=message):
         TableSource(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others take no such name")
+def test_a_table_whose_name_is_no_unicode_is_described_in_words_that_can_be_printed(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    table = tmp_path / os.fsdecode(b"caf\xe9.csv")
+    table.write_text("id,image\n1,a.png\n")
+    assert TableSource(table).description == "product table (caf\\udce9.csv): 1 row"
 
 
 def test_tabs_a_byte_order_mark_and_colliding_headers_are_fine(tmp_path: Path) -> None:

@@ -81,7 +81,8 @@ class TableSource:
         self._images = images_folder(path.parent)
         self._kept: list[Row] = []
         self._plan = self._survey(columns or Columns())
-        what = f"Kaggle {path.name}" if is_kaggle(self._table.columns) else path.name
+        name = shown(path.name)
+        what = f"Kaggle {name}" if is_kaggle(self._table.columns) else name
         self.description = f"product table ({what}): {counted(self._plan.rows, 'row')}"
         self.description += renamed(self._table.columns)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from engine.errors import ImageError, SourceError
 from engine.records import FieldKind, Item, Rejected
-from ingest.sources.files import counted, is_photograph, no_photograph, walk, why
+from ingest.sources.files import counted, is_photograph, no_photograph, shown, walk, why
 from ingest.sources.folder import parse_captions, parse_metadata
 from ingest.sources.kinds import Sidecars, captions_of
 
@@ -209,7 +209,7 @@ def _members(shard: _Shard) -> tuple[dict[str, _Member], str]:
         with tarfile.open(shard.plain, "r:", encoding="utf-8", errors="surrogateescape") as archive:
             for info in archive:
                 if info.offset_data + info.size > size and info.isreg():
-                    return members, f"truncated within {_printable(info.name)!r}: what follows is lost"
+                    return members, f"truncated within {shown(info.name)!r}: what follows is lost"
                 _sort_in(info, members, shard)
             end = archive.offset
     except (tarfile.TarError, ValueError) as error:  # ValueError: numbers in a header that are none
@@ -225,12 +225,12 @@ def _members(shard: _Shard) -> tuple[dict[str, _Member], str]:
 def _sort_in(info: tarfile.TarInfo, members: dict[str, _Member], shard: _Shard) -> None:
     """Keep one member by its name, or note why it is no photograph."""
     name = info.name.removeprefix("./")
-    uri = shard.uri(_printable(name))
+    uri = shard.uri(shown(name))
     if info.isdir():
         return
     if not info.isreg() or info.issparse():
         shard.rejected.append(Rejected(uri, "excluded", "a link or another special member, no regular file"))
-    elif _printable(name) != name:
+    elif shown(name) != name:
         shard.rejected.append(Rejected(uri, "quarantined", "its name is no valid UTF-8: rename it"))
     elif ".." in name.split("/"):
         shard.rejected.append(Rejected(uri, "excluded", "its path leaves the archive"))
@@ -240,10 +240,6 @@ def _sort_in(info: tarfile.TarInfo, members: dict[str, _Member], shard: _Shard) 
         if members.pop(name, None):
             shard.rejected.append(Rejected(uri, "excluded", "a later member of the same name replaces it"))
         members[name] = _Member(name, info.offset_data, info.size)
-
-
-def _printable(name: str) -> str:
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _key(name: str) -> tuple[str, str]:
