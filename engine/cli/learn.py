@@ -194,7 +194,7 @@ def _check_extra() -> None:
     """Raise UsageError where what writes a checkpoint is missing: now, and not when the training is over."""
     for name in ("onnx", "onnxscript", "matplotlib"):
         if find_spec(name) is None:
-            raise UsageError(f"{name} is missing: pip install 'fashion-search-engine[train]'")
+            raise UsageError(f"{name} is missing: pip install '.[train]' in this program's source folder")
 
 
 @contextmanager
