@@ -270,6 +270,17 @@ def test_an_examination_never_touches_the_collection_it_is_named_after(home: Pat
     assert json.loads(engine("status", "--json", folder=home).stdout)["points"] == 40
 
 
+def test_examinations_of_two_sources_do_not_mind_each_others_fields(tmp_path: Path) -> None:
+    for name, price in (("one", "10.5"), ("two", "on request")):
+        for n in range(2):
+            paint(tmp_path / name / f"{n}.png", n + 5 * len(price))
+        rows = [f"{n},{name}/{n}.png,a dress {n},{price}\n" for n in range(2)]
+        (tmp_path / f"{name}.csv").write_text("id,image,title,price\n" + "".join(rows))
+        result = engine("eval", f"{name}.csv", "--part", "all", folder=tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert "2 queries" in result.stdout
+
+
 def test_the_gallery_is_the_examined_photographs_alone(home: Path) -> None:
     draw_lookbook(home / "another-book", count=12, seed=11)
     for source, count in (("look-book", 40), ("another-book", 12), ("look-book", 40)):

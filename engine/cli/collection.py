@@ -127,7 +127,9 @@ def delete_command(
         raise UsageError("say what to delete: item ids, or a --where filter, not both")
     with open_named_store(settings) as opened:
         records = (
-            list(all_records(opened, wanted)) if wanted else opened.retrieve([point_id(item) for item in items or []])
+            list(all_records(opened, wanted, payload=["item_id"]))
+            if wanted
+            else opened.retrieve([point_id(item) for item in items or []])
         )
         there = {record.id for record in records}
         for item in items or []:

@@ -237,7 +237,7 @@ def _keep_only(chosen: Sequence[Item], store: Store) -> None:
     if not store.exists():
         return
     wanted = {(item.id, item.uri) for item in chosen}
-    payloads = {record.id: record.payload or {} for record in all_records(store)}
+    payloads = {record.id: record.payload or {} for record in all_records(store, payload=["item_id", "uri"])}
     store.delete([id for id, held in payloads.items() if (held.get("item_id"), held.get("uri")) not in wanted])
 
 
@@ -249,7 +249,7 @@ def _gallery(store: Store) -> tuple[Gallery, dict[str, str]]:
     from eval.harness import Gallery
 
     ids, rows, uris = [], [], {}
-    for record in all_records(store, vectors=True):
+    for record in all_records(store, vectors=True, payload=["item_id", "uri"]):
         payload = record.payload or {}
         ids.append(str(payload["item_id"]))
         uris[ids[-1]] = str(payload["uri"])
@@ -289,7 +289,7 @@ class _Subset:
         self._whole = whole
 
     def fields(self) -> dict[str, FieldKind]:
-        return self._whole.fields()
+        return {}  # nobody filters the gallery, and what other sources had there must not matter
 
     def items(self) -> Iterator[Item | Rejected]:
         return iter(self.chosen)
