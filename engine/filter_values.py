@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import re
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from engine.errors import FilterError
 
 Condition = dict[str, Any]
+DAY = re.compile(r"\d{4}-\d\d-\d\d")
+END_OF_DAY = "T23:59:59.999999"
 
 
 def keyword(value: object, key: str) -> str:
@@ -84,10 +86,8 @@ def equal_bool(value: object, key: str) -> Condition:
 def equal_datetime(value: object, key: str) -> Condition:
     """Return the condition for equality with an instant; a date alone means any moment of that day."""
     start = instant(value, key)
-    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value):
-        last = datetime.fromisoformat(start) + timedelta(hours=23, minutes=59, seconds=59, microseconds=999_999)
-        return {"key": key, "range": {"gte": start, "lte": instant(last, key)}}
-    return {"key": key, "range": {"gte": start, "lte": start}}
+    whole_day = isinstance(value, str) and DAY.fullmatch(value)
+    return {"key": key, "range": {"gte": start, "lte": instant(f"{value}{END_OF_DAY}", key) if whole_day else start}}
 
 
 def instant(value: object, key: str) -> str:

@@ -14,6 +14,8 @@ from typing import Any
 
 from engine.errors import FilterError
 from engine.filter_values import (
+    DAY,
+    END_OF_DAY,
     Condition,
     count,
     equal_bool,
@@ -117,12 +119,12 @@ def _clause(text: str) -> tuple[Condition, bool]:
     if found := _BETWEEN.fullmatch(text):
         low, left, key, right, high = found.groups()
         if left[0] == right[0]:
-            bounds = {_BOUND_OF[_MIRRORED[left]]: _bound(low, text), _BOUND_OF[right]: _bound(high, text)}
+            bounds = _bound(_MIRRORED[left], low, text) | _bound(right, high, text)
             return {"key": key, "range": bounds}, False
     if found := _COMPARE.fullmatch(text):
         key, operator, rest = found.groups()
         if operator in _BOUND_OF:
-            return {"key": key, "range": {_BOUND_OF[operator]: _bound(rest, text)}}, False
+            return {"key": key, "range": _bound(operator, rest, text)}, False
         values = _values(rest, text)
         if operator in ("~", "!~"):
             return {"key": key, "match": {"text": " ".join(values)}}, operator == "!~"
@@ -148,15 +150,16 @@ def _values(text: str, clause: str) -> list[str]:
     raise FilterError(f"a value is missing in the filter {clause!r}; quote an empty one: {clause.rstrip()}''")
 
 
-def _bound(text: str, clause: str) -> int | float | str:
-    """Read one end of a range: a number, or the text of a date."""
-    values = _values(text, clause)
+def _bound(operator: str, text: str, clause: str) -> dict[str, int | float | str]:
+    """Read one end of a range, a number or a date: after a day is after its end, up to a day includes it."""
+    values, bound = _values(text, clause), _BOUND_OF[operator]
     if len(values) == 1:
         number = number_of(values[0])
         if number is not None:
-            return number
+            return {bound: number}
         if moment_of(values[0]) is not None:
-            return values[0]
+            whole_day = bound in ("gt", "lte") and DAY.fullmatch(values[0])
+            return {bound: f"{values[0]}{END_OF_DAY}" if whole_day else values[0]}
     raise FilterError(f"{text.strip()!r} in the filter {clause!r} is neither a number nor a date like 2024-01-31")
 
 

@@ -57,6 +57,9 @@ def only(text: str) -> Any:
         ("3d=yes", {"key": "3d", "match": {"value": "yes"}}),
         ("note=a<b<c", {"key": "note", "match": {"value": "a<b<c"}}),
         ("created>=2024-01-01", {"key": "created", "range": {"gte": "2024-01-01"}}),
+        ("created>2024-01-01", {"key": "created", "range": {"gt": "2024-01-01T23:59:59.999999"}}),
+        ("created<=2024-01-31", {"key": "created", "range": {"lte": "2024-01-31T23:59:59.999999"}}),
+        ("created<=2024-01-31T00:00:00", {"key": "created", "range": {"lte": "2024-01-31T00:00:00"}}),
         (
             "2024-01-01T00:00:00Z<=created<2024-02-01",
             {"key": "created", "range": {"gte": "2024-01-01T00:00:00Z", "lt": "2024-02-01"}},
