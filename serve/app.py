@@ -29,15 +29,13 @@ from engine.search import Query as Wanted
 from engine.store.protocol import SearchSpec, Store
 from engine.store.requests import facet_fields
 from serve.batcher import BatchingEncoder
-from serve.embeddings import embeddings, inferred
+from serve.embeddings import embedding_routes
 from serve.fetch import Fetcher, OpenImage, from_data_url, opened
 from serve.guard import Guard, Limits
 from serve.messages import (
     Cursor,
-    EmbeddingsRequest,
     FoundItem,
     Id,
-    InferenceRequest,
     LeastScore,
     Limit,
     RecommendRequest,
@@ -91,7 +89,7 @@ def make_app(store: Store, encoder: Encoder, limits: Limits | None = None) -> AS
     handle_problems(app)
     _search_routes(app, store, batching, stages, Fetcher() if limits.image_urls else from_data_url)
     _item_routes(app, store, stages)
-    _embedding_routes(app, batching)
+    embedding_routes(app, store, batching)
     _watch_routes(app, store, batching, stages, limits.instance)
     store_routes(app, store, stages, writes=limits.writes)
     app.mount("/page", StaticFiles(directory=PAGE))
@@ -220,18 +218,6 @@ def _item_routes(app: FastAPI, store: Store, stages: Stages) -> None:
         """Return an item's photograph."""
         payload = _known(store, id).payload or {}
         return _picture(lambda: original(str(payload.get("uri", ""))), if_none_match)
-
-
-def _embedding_routes(app: FastAPI, encoder: BatchingEncoder) -> None:
-    @app.post("/v1/embeddings", tags=["embeddings"])
-    def embed(asked: EmbeddingsRequest) -> JSONResponse:
-        """Embed texts, and photographs as data URLs, in the shape of OpenAI's API."""
-        return JSONResponse(embeddings(encoder, asked))
-
-    @app.post("/infer", tags=["embeddings"])
-    def infer(asked: InferenceRequest) -> JSONResponse:
-        """Embed for a Qdrant server whose inference service this is (`QDRANT__INFERENCE__ADDRESS`)."""
-        return JSONResponse(inferred(encoder, asked))
 
 
 def _watch_routes(app: FastAPI, store: Store, encoder: BatchingEncoder, stages: Stages, instance: str) -> None:

@@ -10,15 +10,35 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
 
 from engine.encoder import Encoder, encode_image
 from engine.errors import UsageError
+from engine.passport import check_fingerprint
 from engine.records import Vector
+from engine.store.protocol import Store
 from serve.fetch import from_data_url
 from serve.messages import MAX_TEXT, EmbeddingsRequest, InferenceRequest
 
 
-def embed(encoder: Encoder, texts: Mapping[int, str], photographs: Mapping[int, str]) -> Vector:
+def embedding_routes(app: FastAPI, store: Store, encoder: Encoder) -> None:
+    """Let ``app`` embed for others, as long as the collection is one of this very model's."""
+
+    @app.post("/v1/embeddings", tags=["embeddings"])
+    def embed(asked: EmbeddingsRequest) -> JSONResponse:
+        """Embed texts, and photographs as data URLs, in the shape of OpenAI's API."""
+        check_fingerprint(store.spec().passport, encoder.checkpoint)
+        return JSONResponse(embeddings(encoder, asked))
+
+    @app.post("/infer", tags=["embeddings"])
+    def infer(asked: InferenceRequest) -> JSONResponse:
+        """Embed for a Qdrant server whose inference service this is (`QDRANT__INFERENCE__ADDRESS`)."""
+        check_fingerprint(store.spec().passport, encoder.checkpoint)
+        return JSONResponse(inferred(encoder, asked))
+
+
+def embedded(encoder: Encoder, texts: Mapping[int, str], photographs: Mapping[int, str]) -> Vector:
     """Return unit float32 rows (n, d) of texts and of photographs, which are data URLs, by their places from 0 to n.
 
     Raises:
@@ -47,7 +67,7 @@ def embeddings(encoder: Encoder, asked: EmbeddingsRequest) -> dict[str, Any]:
         raise UsageError(f"this server's embeddings have {dimension} dimensions, not {asked.dimensions}")
     inputs = [asked.input] if isinstance(asked.input, str) else asked.input
     texts = {place: one for place, one in enumerate(inputs) if not one.startswith("data:")}
-    rows = embed(encoder, texts, {place: one for place, one in enumerate(inputs) if place not in texts})
+    rows = embedded(encoder, texts, {place: one for place, one in enumerate(inputs) if place not in texts})
     tokens = sum(map(encoder.count_tokens, texts.values()))
     return {
         "object": "list",
@@ -70,7 +90,7 @@ def inferred(encoder: Encoder, asked: InferenceRequest) -> dict[str, Any]:
     for place, one in enumerate(asked.inputs):
         _check_model(encoder, one.model)
         kinds[one.data_type][place] = one.data
-    return {"embeddings": embed(encoder, kinds["text"], kinds["image"]).tolist(), "usage": None}
+    return {"embeddings": embedded(encoder, kinds["text"], kinds["image"]).tolist(), "usage": None}
 
 
 def _check_model(encoder: Encoder, name: str) -> None:

@@ -325,14 +325,19 @@ def test_metrics_count_what_failed_for_no_known_reason(client: TestClient, monke
     assert 'engine_requests_total{route="/v1/search",status="500"} 1.0' in client.get("/metrics").text
 
 
-def test_a_collection_that_another_checkpoint_has_made_meanwhile_is_not_searched(
+def test_a_collection_that_another_checkpoint_has_made_meanwhile_is_neither_searched_nor_embedded_for(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = EdgeStore.spec
     monkeypatch.setattr(
         EdgeStore, "spec", lambda self: replace(real(self), passport={**real(self).passport, "fingerprint": "other"})
     )
-    for path in ("/v1/search?q=a+hat", "/readyz"):
-        answer = client.get(path)
-        assert answer.status_code == 503
+    for method, path, body in (
+        ("GET", "/v1/search?q=a+hat", None),
+        ("GET", "/readyz", None),
+        ("POST", "/v1/embeddings", {"input": "a hat"}),
+        ("POST", "/infer", {"inputs": [{"data": "a hat"}]}),
+    ):
+        answer = client.request(method, path, json=body)
+        assert answer.status_code == 503, path
         assert "the index was made by checkpoint" in answer.json()["detail"]
