@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from dataclasses import dataclass
 
@@ -78,6 +79,11 @@ class Guard:
             self._stages.in_flight.set(self._running)
             try:
                 await self._app(scope, self._counted(receive), send_safely)
+            except asyncio.CancelledError:  # by the end of the server, which would log it with a traceback
+                if status:
+                    raise
+                stopped = problem(503, "this server is being stopped: ask again when it is back", {"Retry-After": "1"})
+                await stopped(scope, receive, send_safely)
             except Exception:
                 self._stages.ended(_route(scope), status or 500)
                 raise

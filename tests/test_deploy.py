@@ -17,6 +17,8 @@ from qdrant_http import serving
 from ruamel.yaml import YAML
 from workshop import command, environment
 
+from engine.cli.serve import GRACE_S
+
 ROOT = Path(__file__).parent.parent
 COMPOSE = ROOT / "docker-compose.yml"
 SERVICES: dict[str, Any] = YAML(typ="safe").load(COMPOSE)["services"]
@@ -40,6 +42,11 @@ def test_no_service_has_more_rights_than_it_needs_nor_a_port_beyond_this_machine
             assert entry.endswith(":ro") if "/photographs" in entry else entry.split(":")[0] in ("qdrant", "state")
     assert re.fullmatch(r"qdrant/qdrant:v\d+\.\d+\.\d+-unprivileged", SERVICES["qdrant"]["image"])
     assert re.search(r"^USER \d+$", DOCKERFILE, re.MULTILINE)
+
+
+def test_our_services_are_told_to_end_and_given_longer_than_they_take() -> None:
+    assert all(SERVICES[name]["init"] is True for name in OURS)
+    assert int(SERVICES["engine"]["stop_grace_period"].removesuffix("s")) > GRACE_S
 
 
 def test_every_key_must_be_given() -> None:
@@ -79,6 +86,7 @@ def test_the_services_commands_ingest_and_serve(drawings: Path, tmp_path: Path) 
                 assert healthy("engine", "8000", port[1])
             finally:
                 process.terminate()
+        assert process.returncode == 0
     assert not healthy("engine", "8000", port[1])
 
 

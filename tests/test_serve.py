@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import threading
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
 
 from engine.encoder import Encoder
 from engine.errors import CheckpointError, StoreUnavailable
@@ -22,7 +24,7 @@ from engine.records import Vector
 from engine.store.edge import EdgeStore
 from serve.app import make_app
 from serve.batcher import BatchingEncoder
-from serve.guard import Limits
+from serve.guard import Guard, Limits
 from serve.stages import Stages
 
 LOCAL = "http://localhost"
@@ -38,6 +40,11 @@ def client_of(folder: Path, encoder: Encoder, limits: Limits | None = None, **op
 @pytest.fixture
 def client(ingested: Path, bundled_encoder: Encoder) -> Iterator[TestClient]:
     yield from client_of(ingested, bundled_encoder)
+
+
+async def nothing_more() -> Message:
+    """Receive, as an ASGI application does, a request without a body."""
+    return {"type": "http.request", "body": b"", "more_body": False}
 
 
 def ids(answer: Any) -> list[str]:
@@ -262,6 +269,30 @@ def test_a_server_whose_threads_are_all_at_work_says_that_it_lives(
             finally:
                 go_on.set()
             assert {one.result().status_code for one in busy} == {200}
+
+
+def test_who_still_waits_when_the_server_ends_is_told_so() -> None:
+    sent: list[Message] = []
+
+    async def ask_and_end() -> None:
+        asked = asyncio.Event()
+
+        async def never(scope: Scope, receive: Receive, send: Send) -> None:
+            asked.set()
+            await asyncio.Event().wait()
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        scope: Scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"localhost")]}
+        asking = asyncio.ensure_future(Guard(never, Limits(), Stages())(scope, nothing_more, send))
+        await asked.wait()
+        asking.cancel()
+        await asking
+
+    asyncio.run(ask_and_end())
+    assert sent[0]["status"] == 503
+    assert "being stopped" in sent[1]["body"].decode()
 
 
 def test_only_named_pages_may_call_from_a_browser(ingested: Path, bundled_encoder: Encoder) -> None:

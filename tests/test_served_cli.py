@@ -28,8 +28,8 @@ def run(*arguments: object, cwd: Path, **more: str) -> subprocess.CompletedProce
 
 
 @contextmanager
-def served(store: Path, *options: str, **more: str) -> Iterator[str]:
-    """Run the real `engine serve` over an embedded store; give its address."""
+def started(store: Path, *options: str, **more: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run the real `engine serve` over an embedded store; give its process and its address."""
     env = {**environment(store.parent / "state"), **more}
     arguments = command("serve", "--store", store, "--port", "0", *options)
     with subprocess.Popen(arguments, cwd=store.parent, stderr=subprocess.PIPE, text=True, env=env) as process:
@@ -41,10 +41,17 @@ def served(store: Path, *options: str, **more: str) -> Iterator[str]:
             assert httpx.get(
                 f"{found[1]}/healthz"
             ).is_success  # before that, a signal could come too early to be heeded
-            yield found[1]
+            yield process, found[1]
         finally:
             process.send_signal(signal.SIGINT)
             process.wait()
+
+
+@contextmanager
+def served(store: Path, *options: str, **more: str) -> Iterator[str]:
+    """Run the real `engine serve` over an embedded store; give its address."""
+    with started(store, *options, **more) as (_, url):
+        yield url
 
 
 def test_a_query_finds_the_same_with_and_without_a_server(ingested: Path, drawings: Path, tmp_path: Path) -> None:
@@ -152,6 +159,15 @@ def test_another_server_on_the_port_of_one_that_was_killed_is_not_taken_for_it(i
         (other / "fashion" / "owner.json").write_text(json.dumps(left))
         assert served_at(str(ingested), "fashion") == url
         assert served_at(str(other), "fashion") is None
+
+
+def test_a_server_that_is_told_to_end_leaves_its_store_closed_and_ends_well(ingested: Path) -> None:
+    with started(ingested) as (process, _):
+        process.terminate()
+        told = process.communicate()[1]
+    assert process.returncode == 0
+    assert "Traceback" not in told
+    assert not (ingested / "fashion" / "owner.json").exists(), "only who closes the store takes that away"
 
 
 def test_a_server_that_was_killed_is_not_waited_for(ingested: Path, tmp_path: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import socket
 import sys
 import uuid
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -22,6 +23,8 @@ from engine.errors import UsageError
 
 KEEP_ALIVE_S = 75
 """Longer than the 60 s of common proxies: they close an idle connection, so no request meets one that just ended."""
+GRACE_S = 5
+"""For the answers under way when it is told to end: `docker stop` kills after 10 s."""
 EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """What stands for all addresses of a machine, and one of them."""
 
@@ -53,7 +56,7 @@ def serve_command(
     """Serve the collection: the search page at /, the API under /v1, /openapi.json, /readyz, /metrics.
 
     The key that callers must show is the setting server_key (ENGINE_SERVER_KEY); without one only this machine is
-    served. Ctrl-C ends it once all requests are answered.
+    served. Ctrl-C and SIGTERM end it once all requests are answered, or after 5 s; after SIGTERM the exit code is 0.
     """
     try:
         import uvicorn
@@ -66,6 +69,7 @@ def serve_command(
     except ImportError as error:
         raise UsageError(f"{error.name} is missing: pip install '.[serve]' in this program's source folder") from None
 
+    signal.signal(signal.SIGTERM, end)  # uvicorn takes its place while it runs, and then raises the signal again
     settings = settings_of(store, collection, model, device)
     if host not in LOOPBACK and not settings.server_key:
         raise UsageError(f"--host {host} can be reached from elsewhere: set ENGINE_SERVER_KEY, or leave it out")
@@ -89,7 +93,7 @@ def serve_command(
             access_log=False,
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=10,
+            timeout_graceful_shutdown=GRACE_S,
         )
         with listen(host, port) as listening:
             own = EVERY_ADDRESS.get(host, host)
@@ -98,6 +102,12 @@ def serve_command(
                 opened.store.announce(url, instance)
             print(f"serving {opened.store.location} on {url}", file=sys.stderr)
             uvicorn.Server(config).run(sockets=[listening])
+
+
+def end(number: int, frame: object) -> NoReturn:
+    """Leave every `with` and end with code 0, as one that was told to; a second signal must not cut that short."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(0)
 
 
 def listen(host: str, port: int) -> socket.socket:
