@@ -6,19 +6,17 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from fastapi import Depends, FastAPI, Form, Header, Query
-from fastapi.responses import FileResponse, JSONResponse, Response
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from engine.encoder import Encoder
-from engine.errors import EngineError, ImageError
+from engine.errors import ImageError
 from engine.filters import parse_where
 from engine.passport import check_fingerprint, check_golden_images, check_golden_texts
 from engine.records import FilterJSON, Record, point_id
@@ -29,6 +27,7 @@ from engine.search import Query as Wanted
 from engine.store.protocol import SearchSpec, Store
 from engine.store.requests import facet_fields
 from serve.batcher import BatchingEncoder
+from serve.content import Content
 from serve.embeddings import embedding_routes
 from serve.fetch import Fetcher, OpenImage, from_data_url, opened
 from serve.guard import Guard, Limits
@@ -47,12 +46,13 @@ from serve.messages import (
     cursor_of,
     found,
 )
-from serve.pictures import WIDTHS, Picture, original, small
+from serve.pictures import WIDTHS, original, small
 from serve.problems import PROBLEMS, handle_problems, only_known
+from serve.shell import page_routes
 from serve.stages import Stages
 from serve.store import store_routes
+from serve.watch import watch_routes
 
-PAGE = Path(__file__).parent / "page"
 Where = Annotated[list[Text] | None, Query(max_length=32, description="Filters such as colour=red or price<50.")]
 
 
@@ -90,10 +90,9 @@ def make_app(store: Store, encoder: Encoder, limits: Limits | None = None) -> AS
     _search_routes(app, store, batching, stages, Fetcher() if limits.image_urls else from_data_url)
     _item_routes(app, store, stages)
     embedding_routes(app, store, batching)
-    _watch_routes(app, store, batching, stages, limits.instance)
+    watch_routes(app, store, batching, stages, limits.instance)
     store_routes(app, store, stages, writes=limits.writes)
-    app.mount("/page", StaticFiles(directory=PAGE))
-    app.add_api_route("/", lambda: FileResponse(PAGE / "index.html"), include_in_schema=False)
+    page_routes(app)
     guarded = Guard(app, limits, stages)
     if not limits.origins:
         return guarded
@@ -220,29 +219,6 @@ def _item_routes(app: FastAPI, store: Store, stages: Stages) -> None:
         return _picture(lambda: original(str(payload.get("uri", ""))), if_none_match)
 
 
-def _watch_routes(app: FastAPI, store: Store, encoder: BatchingEncoder, stages: Stages, instance: str) -> None:
-    @app.get("/healthz", tags=["watch"])
-    async def healthz() -> JSONResponse:
-        """Say that the process lives, and what it calls itself."""
-        return JSONResponse({"status": "ok", "instance": instance})
-
-    @app.get("/readyz", tags=["watch"])
-    def readyz() -> JSONResponse:
-        """Say whether searches can be answered: the store can be reached and was made by this very model."""
-        try:
-            points = store.count()
-            check_fingerprint(store.spec().passport, encoder.checkpoint)
-            check_golden_texts(store.spec().passport, encoder)
-        except EngineError as error:
-            raise HTTPException(503, str(error), {"Retry-After": "1"}) from error
-        return JSONResponse({"status": "ready", "points": points, "checkpoint": encoder.checkpoint.fingerprint[:12]})
-
-    @app.get("/metrics", tags=["watch"], response_class=Response)
-    def metrics() -> Response:
-        """Return counters and histograms for Prometheus."""
-        return Response(stages.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
 def _resembling(
     store: Store,
     stages: Stages,
@@ -271,12 +247,9 @@ def _known(store: Store, id: str) -> Record:
     raise HTTPException(404, f"the collection has no item {id[:80]!r}")
 
 
-def _picture(make: Callable[[], Picture], if_none_match: str) -> Response:
+def _picture(make: Callable[[], Content], if_none_match: str) -> Response:
     try:
         picture = make()
     except ImageError as error:
         raise HTTPException(404, f"the photograph cannot be shown: {error}") from error
-    headers = {"ETag": picture.etag, "Cache-Control": "private, max-age=3600"}
-    if picture.etag in (tag.strip().removeprefix("W/") for tag in if_none_match.split(",")):
-        return Response(status_code=304, headers=headers)
-    return Response(picture.data, media_type=picture.media_type, headers=headers)
+    return picture.answer(if_none_match, "private, max-age=3600")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from functools import lru_cache
-from typing import NamedTuple
 
 from engine.errors import ImageError
 from ingest.decode import decode
 from ingest.photograph import read_uri, thumbnail
+from serve.content import Content
 
 WIDTHS = (96, 160, 320, 640, 1024)
 SIGNATURES = (
@@ -22,15 +21,7 @@ SIGNATURES = (
 CACHED_THUMBS = 2048
 
 
-class Picture(NamedTuple):
-    """Bytes for a browser, with their type and their ETag."""
-
-    data: bytes
-    media_type: str
-    etag: str
-
-
-def original(uri: str) -> Picture:
+def original(uri: str) -> Content:
     """Return the photograph at ``uri`` for a browser.
 
     Raises:
@@ -43,11 +34,11 @@ def original(uri: str) -> Picture:
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=92)
         data, media_type = buffer.getvalue(), "image/jpeg"
-    return Picture(data, media_type, _etag(data))
+    return Content.of(data, media_type)
 
 
 @lru_cache(maxsize=CACHED_THUMBS)
-def small(uri: str, version: str, width: int) -> Picture:
+def small(uri: str, version: str, width: int) -> Content:
     """Return the photographs as a JPEG of at most ``width`` pixels a side; ``version`` tells one content from another.
 
     Raises:
@@ -56,8 +47,4 @@ def small(uri: str, version: str, width: int) -> Picture:
     data = thumbnail(uri, width)
     if data is None:
         raise ImageError(f"{uri} is gone or damaged: ingest again")
-    return Picture(data, "image/jpeg", _etag(data))
-
-
-def _etag(data: bytes) -> str:
-    return f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+    return Content.of(data, "image/jpeg")

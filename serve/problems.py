@@ -62,21 +62,21 @@ def _methods(route: BaseRoute, scope: Scope) -> set[str]:
 
 
 def handle_problems(app: FastAPI) -> None:
-    """Let ``app`` answer every failure with a problem document."""
+    """Let ``app`` answer every failure with a problem document; all async, so that none waits for a worker thread."""
 
     @app.exception_handler(EngineError)
-    def engine_error(request: Request, error: EngineError) -> Response:
+    async def engine_error(request: Request, error: EngineError) -> Response:
         status = next(status for kind, status in STATUS if isinstance(error, kind))
         headers = {"Retry-After": "1"} if status == 503 else {}
         return problem(status, str(error), headers, kind=type(error).__name__)
 
     @app.exception_handler(RequestValidationError)
-    def invalid(request: Request, error: RequestValidationError) -> Response:
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
         found = [{"where": ".".join(map(str, one["loc"])), "what": one["msg"]} for one in error.errors()]
         return problem(422, f"{found[0]['where']}: {found[0]['what']}", errors=found)
 
     @app.exception_handler(HTTPException)
-    def refused(request: Request, error: HTTPException) -> Response:
+    async def refused(request: Request, error: HTTPException) -> Response:
         if error.status_code == 405:
             allowed = {method for route in app.routes for method in _methods(route, request.scope)}
             known = ", ".join(sorted(allowed))
@@ -84,6 +84,6 @@ def handle_problems(app: FastAPI) -> None:
         return problem(error.status_code, str(error.detail), error.headers)
 
     @app.exception_handler(Exception)
-    def unforeseen(request: Request, error: Exception) -> Response:
+    async def unforeseen(request: Request, error: Exception) -> Response:
         logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return problem(500, "something went wrong here that we did not foresee; the log has the details")

@@ -22,6 +22,7 @@ from engine.encoder import Encoder
 from engine.errors import CheckpointError, StoreUnavailable
 from engine.records import Vector
 from engine.store.edge import EdgeStore
+from serve import watch
 from serve.app import make_app
 from serve.batcher import BatchingEncoder
 from serve.guard import Guard, Limits
@@ -165,8 +166,9 @@ def test_pictures_come_with_an_etag_and_are_not_sent_twice(client: TestClient) -
         answer = client.get(address)
         assert answer.headers["content-type"] == "image/jpeg"
         Image.open(io.BytesIO(answer.content)).verify()
-        again = client.get(address, headers={"If-None-Match": answer.headers["etag"]})
-        assert (again.status_code, again.content) == (304, b"")
+        for shown in (answer.headers["etag"], "*"):
+            again = client.get(address, headers={"If-None-Match": shown})
+            assert (again.status_code, again.content) == (304, b"")
     length = client.get(hit["image"]).headers["content-length"]
     assert client.head(hit["image"]).headers["content-length"] == length
     assert max(Image.open(io.BytesIO(client.get(hit["thumb"] + "?w=96").content)).size) == 96
@@ -248,7 +250,7 @@ def test_more_requests_than_allowed_are_told_to_come_again(ingested: Path, bundl
         assert client.get("/healthz").status_code == 200
 
 
-def test_a_server_whose_threads_are_all_at_work_says_that_it_lives(
+def test_a_server_whose_threads_all_wait_for_the_store_shows_its_page_and_how_it_is(
     ingested: Path, bundled_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on, at_work = threading.Event(), threading.Semaphore(0)
@@ -258,17 +260,34 @@ def test_a_server_whose_threads_are_all_at_work_says_that_it_lives(
         go_on.wait()
         return 0
 
+    monkeypatch.setattr(watch, "READY_WITHIN_S", 0.01)
     for client in client_of(ingested, bundled_encoder, Limits(in_flight=100)):
         monkeypatch.setattr(EdgeStore, "count", wait)
         with ThreadPoolExecutor(60) as pool:
-            busy = [pool.submit(client.get, "/readyz") for _ in range(60)]
+            busy = [pool.submit(client.get, "/v1/facets?field=gender") for _ in range(60)]
             for _ in range(40):
                 assert at_work.acquire(timeout=60)
             try:
-                assert client.get("/healthz").status_code == 200
+                for path in ("/healthz", "/metrics", "/", "/page/app.js"):
+                    assert client.get(path).status_code == 200, path
+                for _ in range(3):
+                    assert "has not answered" in client.get("/readyz").json()["detail"]
+                assert at_work.acquire(timeout=60), "who asks whether it is ready shares one thread of its own"
+                assert not at_work.acquire(blocking=False)
             finally:
                 go_on.set()
             assert {one.result().status_code for one in busy} == {200}
+
+
+def test_a_browser_asks_whether_the_pages_files_are_current_and_gets_them_once(client: TestClient) -> None:
+    for path in ("/", "/page/app.js", "/page/style.css"):
+        answer = client.get(path)
+        assert answer.headers["cache-control"] == "no-cache", path
+        for shown in (answer.headers["etag"], f'"other", W/{answer.headers["etag"]}', "*"):
+            assert client.get(path, headers={"If-None-Match": shown}).status_code == 304
+        assert client.get(path, headers={"If-None-Match": '"other"'}).content == answer.content
+    assert client.get("/page/app.js").headers["content-type"].startswith("text/javascript")
+    assert client.get("/page/..%2Fapp.py").status_code == client.get("/page/nothing.js").status_code == 404
 
 
 def test_who_still_waits_when_the_server_ends_is_told_so() -> None:

@@ -14,11 +14,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from qdrant_http import serving
 from tiny_clip import make_tiny_clip
 from workshop import command, copy_store, environment, paint
 
 from engine.cli.serve import listen
-from engine.store.open import served_at
+from engine.store.copy import copy_collection
+from engine.store.edge import EdgeStore
+from engine.store.open import open_store, served_at
 from engine.store.wire import HEADER, VERSION
 
 
@@ -159,6 +162,17 @@ def test_another_server_on_the_port_of_one_that_was_killed_is_not_taken_for_it(i
         (other / "fashion" / "owner.json").write_text(json.dumps(left))
         assert served_at(str(ingested), "fashion") == url
         assert served_at(str(other), "fashion") is None
+
+
+def test_a_server_whose_qdrant_asks_to_come_later_says_so_and_does_not_wait(ingested: Path) -> None:
+    with serving() as double:
+        with EdgeStore(ingested, "fashion") as store, open_store(double.url, "fashion") as copy:
+            copy_collection(store, copy)
+        with started(ingested, "--store", double.url) as (_, url):
+            assert httpx.get(f"{url}/readyz").status_code == 200
+            double.fault = lambda *_: (429, {"Retry-After": "30"}, b"")
+            assert httpx.get(f"{url}/v1/search?q=coat").status_code == 503
+            assert "kept refusing" in httpx.get(f"{url}/readyz").json()["detail"]
 
 
 def test_a_server_that_is_told_to_end_leaves_its_store_closed_and_ends_well(ingested: Path) -> None:

@@ -93,8 +93,11 @@ def open_served(settings: Settings) -> RemoteStore | None:
     return RemoteStore(url, key=settings.server_key, timeout_s=settings.timeout_s)
 
 
-def open_named_store(settings: Settings) -> Store:
-    """Open the store that the settings name, through whoever serves it; the collection may not exist yet."""
+def open_named_store(settings: Settings, *, retry_for_s: float | None = None) -> Store:
+    """Open the store that the settings name, through whoever serves it; the collection may not exist yet.
+
+    ``retry_for_s``: how long a Qdrant server that refuses is asked again.
+    """
     from engine.store.open import open_store
 
     return open_served(settings) or open_store(
@@ -103,12 +106,13 @@ def open_named_store(settings: Settings) -> Store:
         api_key=settings.api_key,
         prefer_grpc=settings.grpc,
         timeout_s=settings.timeout_s,
+        retry_for_s=retry_for_s,
         wait_s=5,
     )
 
 
-def open_with_encoder(settings: Settings) -> Opened:
-    """Open an existing collection, through whoever serves it, and the encoder that made it in this process.
+def open_with_encoder(settings: Settings, *, retry_for_s: float | None = None) -> Opened:
+    """Open an existing collection as `open_named_store` does, and the encoder that made it in this process.
 
     Raises:
         PassportError: the checkpoint at hand is another one.
@@ -118,7 +122,7 @@ def open_with_encoder(settings: Settings) -> Opened:
     from engine.encoder import load_encoder
     from engine.passport import check_fingerprint
 
-    store = open_named_store(settings)
+    store = open_named_store(settings, retry_for_s=retry_for_s)
     passport = store.spec().passport
     checkpoint = find_checkpoint(settings.model)
     check_fingerprint(passport, checkpoint)

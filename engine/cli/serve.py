@@ -25,6 +25,8 @@ KEEP_ALIVE_S = 75
 """Longer than the 60 s of common proxies: they close an idle connection, so no request meets one that just ended."""
 GRACE_S = 5
 """For the answers under way when it is told to end: `docker stop` kills after 10 s."""
+RETRY_FOR_S = 2.0
+"""How long a Qdrant server that refuses is asked again: as long as somebody looks at a page that is loading."""
 EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """What stands for all addresses of a machine, and one of them."""
 
@@ -78,7 +80,7 @@ def serve_command(
     settings, instance = dataclasses.replace(settings, url=None), uuid.uuid4().hex
     if url := served_at(settings.store, settings.collection):
         raise UsageError(f"{settings.store} / {settings.collection} is served already, at {url}: use that, or end it")
-    opened = open_with_encoder(settings)
+    opened = open_with_encoder(settings, retry_for_s=RETRY_FOR_S)
     with opened.store:
         limits = Limits(
             *(settings.server_key or None, body_mb * 1_000_000, in_flight, tuple(allow_origin or ())),

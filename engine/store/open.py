@@ -21,6 +21,7 @@ def open_store(
     api_key: str | None = None,
     prefer_grpc: bool = False,
     timeout_s: float = 30,
+    retry_for_s: float | None = None,
     wait_s: float = 0,
 ) -> Store:
     """Return the collection's store; it is opened at the first use and need not exist yet.
@@ -34,8 +35,16 @@ def open_store(
     check_address(location, "store")
     if SERVER_URL.match(location):
         from engine.store.server import ServerStore
+        from engine.store.server_calls import RETRY_FOR_S
 
-        return ServerStore(location, collection, api_key=api_key, prefer_grpc=prefer_grpc, timeout_s=timeout_s)
+        patience = RETRY_FOR_S if retry_for_s is None else retry_for_s
+        return ServerStore(
+            *(location, collection),
+            api_key=api_key,
+            prefer_grpc=prefer_grpc,
+            timeout_s=timeout_s,
+            retry_for_s=patience,
+        )
     if _HOST_AND_PORT.fullmatch(location) and not Path(location).exists():
         raise UsageError(f"{location} could be a server or a folder: write http://{location} or ./{location}")
     if _OTHER_URL.match(location):
