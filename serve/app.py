@@ -30,7 +30,7 @@ from serve.batcher import BatchingEncoder
 from serve.content import Content
 from serve.embeddings import embedding_routes
 from serve.fetch import Fetcher, OpenImage, from_data_url, opened
-from serve.guard import Guard, Limits
+from serve.guard import Guard, Limits, with_security_headers
 from serve.messages import (
     Cursor,
     FoundItem,
@@ -93,10 +93,10 @@ def make_app(store: Store, encoder: Encoder, limits: Limits | None = None) -> AS
     watch_routes(app, store, batching, stages, limits.instance)
     store_routes(app, store, stages, writes=limits.writes)
     page_routes(app)
-    guarded = Guard(app, limits, stages)
-    if not limits.origins:
-        return guarded
-    return CORSMiddleware(guarded, limits.origins, allow_methods=["GET", "POST"], allow_headers=["*"])
+    guarded: ASGIApp = Guard(app, limits, stages)
+    if limits.origins:
+        guarded = CORSMiddleware(guarded, limits.origins, allow_methods=["GET", "POST"], allow_headers=["*"])
+    return with_security_headers(guarded)
 
 
 def _search_routes(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,14 +16,16 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
+from workshop import over_http
 
 from engine.encoder import Encoder
 from engine.errors import CheckpointError, StoreUnavailable
 from engine.records import Vector
 from engine.store.edge import EdgeStore
-from serve import watch
+from serve import guard, watch
 from serve.app import make_app
 from serve.batcher import BatchingEncoder
 from serve.guard import Guard, Limits
@@ -43,9 +46,20 @@ def client(ingested: Path, bundled_encoder: Encoder) -> Iterator[TestClient]:
     yield from client_of(ingested, bundled_encoder)
 
 
+def scope_of(method: str) -> Scope:
+    return {"type": "http", "method": method, "path": "/v1/search", "headers": [(b"host", b"localhost")]}
+
+
 async def nothing_more() -> Message:
     """Receive, as an ASGI application does, a request without a body."""
     return {"type": "http.request", "body": b"", "more_body": False}
+
+
+class Sent(list[Message]):
+    """What an ASGI application has sent."""
+
+    async def __call__(self, message: Message) -> None:
+        self.append(message)
 
 
 def ids(answer: Any) -> list[str]:
@@ -233,7 +247,10 @@ def test_a_key_is_asked_of_everybody_but_the_watchers(ingested: Path, bundled_en
 
 
 def test_without_a_key_a_foreign_name_that_points_here_is_refused(client: TestClient) -> None:
-    assert client.get("/v1/search?q=x", headers={"Host": "evil.example"}).status_code == 403
+    for host in ("evil.example", "localhost.evil.example", "localhost:8801@evil", "localhost:x", "[::1]evil", ""):
+        assert client.get("/v1/search?q=x", headers={"Host": host}).status_code == 403, host
+    for host in ("LOCALHOST:8801", "localhost", "127.0.0.1:80", "[::1]", "[::1]:8000"):
+        assert client.get("/v1/search?q=x", headers={"Host": host}).status_code == 200, host
 
 
 def test_a_body_over_the_limit_is_refused_with_or_without_its_length(ingested: Path, bundled_encoder: Encoder) -> None:
@@ -247,7 +264,91 @@ def test_more_requests_than_allowed_are_told_to_come_again(ingested: Path, bundl
     for client in client_of(ingested, bundled_encoder, Limits(in_flight=0)):
         answer = client.get("/v1/search?q=x")
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
-        assert client.get("/healthz").status_code == 200
+        for path in ("/healthz", "/readyz", "/metrics", "/", "/page/app.js"):
+            assert client.get(path).status_code == 200, "these take no worker thread"
+        assert 'engine_requests_total{route="refused",status="429"} 1.0' in client.get("/metrics").text
+
+
+def test_uploads_that_stall_take_nobodys_place() -> None:
+    async def ask() -> None:
+        begun = asyncio.Semaphore(0)
+
+        async def stalls() -> Message:
+            begun.release()
+            return await asyncio.Future()
+
+        guarded, sent = Guard(PlainTextResponse("searched"), Limits(in_flight=1), Stages()), Sent()
+        stalled = [asyncio.ensure_future(guarded(scope_of("POST"), stalls, sent)) for _ in range(3)]
+        for _ in stalled:
+            await begun.acquire()
+        assert sent == []
+        await guarded(scope_of("GET"), nothing_more, sent)
+        assert sent[0]["status"] == 200
+        for one in stalled:
+            one.cancel()
+        await asyncio.gather(*stalled)
+
+    asyncio.run(ask())
+
+
+def test_bodies_on_their_way_are_held_up_to_what_requests_at_work_could_hold() -> None:
+    async def ask() -> None:
+        waiting = asyncio.Event()
+        parts = iter([b"x" * 600])
+
+        async def half() -> Message:
+            if part := next(parts, None):
+                return {"type": "http.request", "body": part, "more_body": True}
+            waiting.set()
+            return await asyncio.Future()
+
+        async def whole() -> Message:
+            return {"type": "http.request", "body": b"x" * 600}
+
+        guarded, sent = Guard(PlainTextResponse("searched"), Limits(in_flight=1, body_bytes=1000), Stages()), Sent()
+        first = asyncio.ensure_future(guarded(scope_of("POST"), half, sent))
+        await waiting.wait()
+        await guarded(scope_of("POST"), whole, sent)
+        assert sent[0]["status"] == 429
+        first.cancel()
+        await first
+        sent.clear()
+        await guarded(scope_of("POST"), whole, sent)
+        assert sent[0]["status"] == 200, "what the other held is free again"
+
+    asyncio.run(ask())
+
+
+def test_a_body_that_does_not_come_is_given_up_and_its_connection_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "BODY_WITHIN_S", 0.0)
+    with (
+        over_http(Guard(PlainTextResponse("searched"), Limits(), Stages())) as url,
+        socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=60) as connection,
+    ):
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
+        with connection.makefile("rb") as answer:
+            assert answer.read().startswith(b"HTTP/1.1 408 "), "all of it: the connection ends"
+
+
+def test_a_body_has_longer_the_more_of_it_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "BODY_WITHIN_S", 0.0)
+    monkeypatch.setattr(guard, "BYTES_PER_S", 1)
+
+    async def ask() -> None:
+        parts = iter([b"x" * 1000, b"y"])
+
+        async def steady() -> Message:
+            part = next(parts)
+            if part == b"y":
+                await asyncio.sleep(0)  # let the deadline of before strike
+                await asyncio.sleep(0)
+            return {"type": "http.request", "body": part, "more_body": part != b"y"}
+
+        sent = Sent()
+        await Guard(PlainTextResponse("searched"), Limits(), Stages())(scope_of("POST"), steady, sent)
+        assert sent[0]["status"] == 200
+
+    asyncio.run(ask())
 
 
 def test_a_server_whose_threads_all_wait_for_the_store_shows_its_page_and_how_it_is(
@@ -291,27 +392,21 @@ def test_a_browser_asks_whether_the_pages_files_are_current_and_gets_them_once(c
 
 
 def test_who_still_waits_when_the_server_ends_is_told_so() -> None:
-    sent: list[Message] = []
-
     async def ask_and_end() -> None:
-        asked = asyncio.Event()
+        asked, sent = asyncio.Event(), Sent()
 
         async def never(scope: Scope, receive: Receive, send: Send) -> None:
             asked.set()
-            await asyncio.Event().wait()
+            await asyncio.Future()
 
-        async def send(message: Message) -> None:
-            sent.append(message)
-
-        scope: Scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"localhost")]}
-        asking = asyncio.ensure_future(Guard(never, Limits(), Stages())(scope, nothing_more, send))
+        asking = asyncio.ensure_future(Guard(never, Limits(), Stages())(scope_of("GET"), nothing_more, sent))
         await asked.wait()
         asking.cancel()
         await asking
+        assert sent[0]["status"] == 503
+        assert "being stopped" in sent[1]["body"].decode()
 
     asyncio.run(ask_and_end())
-    assert sent[0]["status"] == 503
-    assert "being stopped" in sent[1]["body"].decode()
 
 
 def test_only_named_pages_may_call_from_a_browser(ingested: Path, bundled_encoder: Encoder) -> None:
@@ -324,7 +419,9 @@ def test_only_named_pages_may_call_from_a_browser(ingested: Path, bundled_encode
         other = client.get("/v1/search?q=x", headers={"Origin": "https://evil.example"})
         assert "access-control-allow-origin" not in other.headers
         asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
-        assert client.options("/v1/search", headers=asked).status_code == 400
+        preflight = client.options("/v1/search", headers=asked)
+        assert preflight.status_code == 400
+        assert preflight.headers["x-content-type-options"] == "nosniff"
 
 
 def test_every_answer_forbids_foreign_scripts(client: TestClient) -> None:
@@ -360,10 +457,15 @@ def test_texts_that_come_together_share_their_fate_and_none_waits_for_a_stopped_
 def test_metrics_count_stages_and_routes(client: TestClient) -> None:
     client.get("/v1/search?q=a+hat")
     client.get("/v1/items/nobody")
+    client.get("/page/app.js")
+    client.get("/v1/search?q=x", headers={"Host": "evil.example"})
     text = client.get("/metrics").text
     assert 'engine_stage_seconds_count{stage="search"} 1.0' in text
     assert 'engine_stage_seconds_count{stage="embed text"}' in text
     assert 'engine_requests_total{route="/v1/items/{id:path}",status="404"} 1.0' in text
+    assert 'engine_requests_total{route="/page/{name}",status="200"} 1.0' in text
+    assert 'engine_requests_total{route="refused",status="403"} 1.0' in text
+    assert 'engine_request_seconds_bucket{le="60.0",route="/v1/search"} 1.0' in text
 
 
 def test_metrics_count_what_failed_for_no_known_reason(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
