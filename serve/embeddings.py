@@ -18,7 +18,7 @@ from engine.errors import UsageError
 from engine.passport import check_fingerprint
 from engine.records import Vector
 from engine.store.protocol import Store
-from serve.fetch import from_data_url
+from serve.fetch import PHOTOGRAPH, from_data_url
 from serve.messages import MAX_TEXT, EmbeddingsRequest, InferenceRequest
 
 
@@ -30,6 +30,12 @@ def embedding_routes(app: FastAPI, store: Store, encoder: Encoder) -> None:
         """Embed texts, and photographs as data URLs, in the shape of OpenAI's API."""
         check_fingerprint(store.spec().passport, encoder.checkpoint)
         return JSONResponse(embeddings(encoder, asked))
+
+    @app.get("/v1/models", tags=["embeddings"])
+    async def models() -> JSONResponse:
+        """List the one model there is, in the shape of OpenAI's API."""
+        one = {"id": encoder.checkpoint.name, "object": "model", "created": 0, "owned_by": "fashion-search-engine"}
+        return JSONResponse({"object": "list", "data": [one]})
 
     @app.post("/infer", tags=["embeddings"])
     def infer(asked: InferenceRequest) -> JSONResponse:
@@ -66,7 +72,7 @@ def embeddings(encoder: Encoder, asked: EmbeddingsRequest) -> dict[str, Any]:
     if asked.dimensions not in (None, dimension):
         raise UsageError(f"this server's embeddings have {dimension} dimensions, not {asked.dimensions}")
     inputs = [asked.input] if isinstance(asked.input, str) else asked.input
-    texts = {place: one for place, one in enumerate(inputs) if not one.startswith("data:")}
+    texts = {place: one for place, one in enumerate(inputs) if not PHOTOGRAPH.match(one)}
     rows = embedded(encoder, texts, {place: one for place, one in enumerate(inputs) if place not in texts})
     tokens = sum(map(encoder.count_tokens, texts.values()))
     return {
@@ -99,7 +105,7 @@ def _check_model(encoder: Encoder, name: str) -> None:
         raise UsageError(f"this server embeds with {checkpoint.name!r} only, not with {name!r}")
 
 
-def _coded(row: Vector, form: str) -> str | list[float]:
+def _coded(row: Vector, form: str | None) -> str | list[float]:
     if form == "base64":
         return base64.b64encode(row.astype("<f4").tobytes()).decode()
     values: list[float] = row.tolist()

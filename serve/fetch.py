@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import re
 import socket
 import threading
 import time
@@ -37,6 +38,8 @@ TUNNELS = [ipaddress.IPv6Network(one) for one in ("::/96", "::ffff:0:0/96", "64:
 """IPv6 networks whose addresses hold an IPv4 address."""
 REDIRECTS = (301, 302, 303, 307, 308)
 Lookup = Callable[[str, int], Sequence[str]]
+PHOTOGRAPH = re.compile(r"data:image/[^,]{1,200};base64,")
+"""How the data URL of a photograph begins, and no text that anybody means as one."""
 OpenImage = Callable[[str], Image.Image]
 """From a URL that a caller sent to the photograph; raises UsageError or ImageError."""
 

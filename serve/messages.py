@@ -8,7 +8,7 @@ import json
 from typing import Annotated, Any, Literal
 
 from fastapi import UploadFile
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from engine.errors import UsageError
 from engine.filters import joined, load_filter, parse_where
@@ -115,13 +115,21 @@ class RecommendRequest(Asked):
 
 
 class EmbeddingsRequest(BaseModel):
-    """OpenAI's shape; an input that is a data URL of a photograph is embedded as one."""
+    """OpenAI's shape; an input that begins as `data:image/jpeg;base64,` does is embedded as a photograph."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"input": ["a red dress"], "model": "fashion-small"}]})
     input: Text | Annotated[list[Annotated[str, Field(max_length=28_000_000)]], Field(min_length=1, max_length=64)]
     model: Annotated[str, Field(max_length=200)] = ""
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Literal["float", "base64"] | None = "float"
     dimensions: int | None = None
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def check_no_tokens(cls, given: object) -> object:
+        """Refuse the ids that OpenAI takes in place of texts; those of its tokenizer mean nothing to another."""
+        if isinstance(given, list) and any(isinstance(one, int | list) for one in given):
+            raise UsageError("token ids are not taken, as they are another tokenizer's: send texts")
+        return given
 
 
 class InferenceInput(BaseModel):

@@ -160,6 +160,27 @@ def test_embeddings_come_in_openais_shape_for_words_and_photographs(
     assert client.post("/v1/embeddings", json={"input": "x", "model": "gpt"}).status_code == 400
 
 
+def test_a_text_that_begins_with_data_is_embedded_as_a_text(client: TestClient, bundled_encoder: Encoder) -> None:
+    texts = ["data: a red dress", "data:image of a coat, long", "data:text/plain;base64,eA=="]
+    answer = client.post("/v1/embeddings", json={"input": texts, "encoding_format": None})
+    assert answer.status_code == 200, answer.text
+    rows = [entry["embedding"] for entry in answer.json()["data"]]
+    np.testing.assert_allclose(rows, bundled_encoder.encode_texts(texts), atol=1e-5)
+
+
+def test_who_sends_token_ids_is_told_to_send_texts(client: TestClient) -> None:
+    for tokens in ([5, 7], [[5, 7], [9]], ["a hat", [5]]):
+        answer = client.post("/v1/embeddings", json={"input": tokens})
+        assert (answer.status_code, "send texts" in answer.json()["detail"]) == (400, True)
+
+
+def test_the_one_model_is_listed_in_openais_shape_and_can_be_asked_for(client: TestClient) -> None:
+    listed = client.get("/v1/models").json()
+    assert (listed["object"], [one["object"] for one in listed["data"]]) == ("list", ["model"])
+    asked = {"input": "a hat", "model": listed["data"][0]["id"]}
+    assert client.post("/v1/embeddings", json=asked).json()["model"] == asked["model"]
+
+
 def test_a_qdrant_server_is_answered_as_its_inference_service(client: TestClient) -> None:
     photograph = {"data": data_url(first(client)["payload"]["uri"]), "data_type": "image", "model": "fashion-small"}
     text = {"data": "data: red dress", "data_type": "text", "model": "fashion-small", "options": None}
