@@ -26,6 +26,7 @@ from engine.search import Page, search
 from engine.search import Query as Wanted
 from engine.store.protocol import SearchSpec, Store
 from engine.store.requests import facet_fields
+from serve.answers import FacetsAnswer, FoundItem, SearchAnswer, found
 from serve.batcher import BatchingEncoder
 from serve.content import Content
 from serve.embeddings import embedding_routes
@@ -33,21 +34,19 @@ from serve.fetch import Fetcher, OpenImage, from_data_url, opened
 from serve.guard import Guard, Limits, with_security_headers
 from serve.messages import (
     Cursor,
-    FoundItem,
     Id,
     LeastScore,
     Limit,
     RecommendRequest,
-    SearchAnswer,
     SearchRequest,
     Text,
     UploadedSearch,
     checked_filter,
     cursor_of,
-    found,
 )
-from serve.pictures import WIDTHS, original, small
-from serve.problems import PROBLEMS, handle_problems, only_known
+from serve.openapi import PROBLEMS, bytes_of, complete
+from serve.pictures import SHOWN_AS_IT_IS, WIDTHS, original, small
+from serve.problems import handle_problems, only_known
 from serve.shell import page_routes
 from serve.stages import Stages
 from serve.store import store_routes
@@ -93,6 +92,7 @@ def make_app(store: Store, encoder: Encoder, limits: Limits | None = None) -> AS
     watch_routes(app, store, batching, stages, limits.instance)
     store_routes(app, store, stages, writes=limits.writes)
     page_routes(app)
+    complete(app, keyed=limits.key is not None)
     guarded: ASGIApp = Guard(app, limits, stages)
     if limits.origins:
         guarded = CORSMiddleware(guarded, limits.origins, allow_methods=["GET", "POST"], allow_headers=["*"])
@@ -173,7 +173,7 @@ def _search_routes(
         """Find what resembles some stored items and not others."""
         return _resembling(store, stages, asked.positive, asked.negative, checked_filter(asked.filter), asked.limit)
 
-    @app.get("/v1/facets", tags=["search"])
+    @app.get("/v1/facets", response_model=FacetsAnswer, tags=["search"])
     def facets(
         field: Annotated[list[Id] | None, Query(max_length=64)] = None,
         where: Where = None,
@@ -200,7 +200,7 @@ def _item_routes(app: FastAPI, store: Store, stages: Stages) -> None:
         record = _known(store, id)
         return JSONResponse(found(record.id, record.payload or {}))
 
-    @app.get("/v1/images/{id:path}/thumb", tags=["items"], response_class=Response)
+    @app.get("/v1/images/{id:path}/thumb", tags=["items"], response_class=Response, responses=bytes_of("image/jpeg"))
     def thumb(
         id: Id, w: Annotated[int, Query(ge=1, le=WIDTHS[-1])] = 320, if_none_match: Annotated[str, Header()] = ""
     ) -> Response:
@@ -212,7 +212,7 @@ def _item_routes(app: FastAPI, store: Store, stages: Stages) -> None:
                 lambda: small(str(payload.get("uri", "")), str(payload.get("sha256", "")), width), if_none_match
             )
 
-    @app.get("/v1/images/{id:path}", tags=["items"], response_class=Response)
+    @app.get("/v1/images/{id:path}", tags=["items"], response_class=Response, responses=bytes_of(*SHOWN_AS_IT_IS))
     def image(id: Id, if_none_match: Annotated[str, Header()] = "") -> Response:
         """Return an item's photograph."""
         payload = _known(store, id).payload or {}

@@ -18,6 +18,7 @@ from engine.errors import UsageError
 from engine.passport import check_fingerprint
 from engine.records import Vector
 from engine.store.protocol import Store
+from serve.answers import EmbeddingsAnswer, InferenceAnswer, ModelsAnswer
 from serve.fetch import PHOTOGRAPH, from_data_url
 from serve.messages import MAX_TEXT, EmbeddingsRequest, InferenceRequest
 
@@ -25,19 +26,19 @@ from serve.messages import MAX_TEXT, EmbeddingsRequest, InferenceRequest
 def embedding_routes(app: FastAPI, store: Store, encoder: Encoder) -> None:
     """Let ``app`` embed for others, as long as the collection is one of this very model's."""
 
-    @app.post("/v1/embeddings", tags=["embeddings"])
+    @app.post("/v1/embeddings", response_model=EmbeddingsAnswer, tags=["embeddings"])
     def embed(asked: EmbeddingsRequest) -> JSONResponse:
         """Embed texts, and photographs as data URLs, in the shape of OpenAI's API."""
         check_fingerprint(store.spec().passport, encoder.checkpoint)
         return JSONResponse(embeddings(encoder, asked))
 
-    @app.get("/v1/models", tags=["embeddings"])
+    @app.get("/v1/models", response_model=ModelsAnswer, tags=["embeddings"])
     async def models() -> JSONResponse:
         """List the one model there is, in the shape of OpenAI's API."""
         one = {"id": encoder.checkpoint.name, "object": "model", "created": 0, "owned_by": "fashion-search-engine"}
         return JSONResponse({"object": "list", "data": [one]})
 
-    @app.post("/infer", tags=["embeddings"])
+    @app.post("/infer", response_model=InferenceAnswer, tags=["embeddings"])
     def infer(asked: InferenceRequest) -> JSONResponse:
         """Embed for a Qdrant server whose inference service this is (`QDRANT__INFERENCE__ADDRESS`)."""
         check_fingerprint(store.spec().passport, encoder.checkpoint)

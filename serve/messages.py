@@ -1,4 +1,4 @@
-"""What is asked and answered over HTTP, as OpenAPI describes it."""
+"""What is asked over HTTP, as OpenAPI describes it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from engine.errors import UsageError
 from engine.filters import joined, load_filter, parse_where
-from engine.records import FilterJSON, Hit, Payload
+from engine.records import FilterJSON
 from engine.remote import DEEPEST
 from engine.rerank import Reranker
 from engine.search import Page, Query
@@ -148,47 +148,6 @@ class InferenceRequest(BaseModel):
     inputs: Annotated[list[InferenceInput], Field(min_length=1, max_length=64)]
     inference: str = "search"
     token: str | None = None
-
-
-class FoundItem(BaseModel):
-    """A photograph that was found; ``score`` is a cosine, absent where nothing was compared."""
-
-    id: str
-    point_id: str
-    score: float | None = None
-    rerank_score: float | None = None
-    payload: dict[str, Any]
-    image: str
-    thumb: str
-
-
-class SearchAnswer(BaseModel):
-    """Hits, best first, and where the next page begins."""
-
-    hits: list[FoundItem]
-    next: str | None = None
-    explain: dict[str, Any] | None = None
-
-
-class Problem(BaseModel):
-    """RFC 9457: what went wrong, and what to do."""
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
-    kind: str | None = None
-    """Which of this program's errors it was, if one of them."""
-
-
-def found(point_id: str, payload: Payload, hit: Hit | None = None) -> dict[str, Any]:
-    """Return an item as `FoundItem` describes it; ``hit``: how it was found, where something was compared."""
-    address = f"/v1/images/{point_id}"
-    scores = {} if hit is None else {"score": round(hit.score, 6)}
-    if hit is not None and hit.rerank_score is not None:
-        scores["rerank_score"] = round(hit.rerank_score, 6)
-    parts = {"id": str(payload.get("item_id", point_id)), "point_id": point_id, **scores, "payload": payload}
-    return {**parts, "image": address, "thumb": f"{address}/thumb"}
 
 
 def checked_filter(filter: dict[str, Any] | None) -> FilterJSON | None:

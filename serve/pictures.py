@@ -18,6 +18,7 @@ SIGNATURES = (
     (b"GIF89a", "image/gif"),
 )
 """What every browser shows as it is; all else, WebP with a strange profile too, is served as JPEG."""
+SHOWN_AS_IT_IS = sorted({kind for _, kind in SIGNATURES})
 CACHED_THUMBS = 2048
 
 

@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,7 +15,6 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
 from engine.errors import EngineError, ImageError, StoreError, UsageError
-from serve.messages import Problem
 
 STATUS: tuple[tuple[type[EngineError], int], ...] = (
     (UsageError, 400),
@@ -25,18 +23,6 @@ STATUS: tuple[tuple[type[EngineError], int], ...] = (
     (EngineError, 503),
 )
 """By kind of error, the first that fits."""
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": description, "content": {"application/problem+json": {}}}
-    for status, description in (
-        (400, "What was asked for cannot be meant"),
-        (404, "There is no such thing"),
-        (413, "The body is too large"),
-        (422, "A value of the wrong form"),
-        (429, "Too many requests at once: try again after Retry-After seconds"),
-        (503, "The store or the model cannot answer now"),
-    )
-}
-"""What every route may answer instead, as OpenAPI describes it."""
 logger = logging.getLogger("engine.serve")
 
 

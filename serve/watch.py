@@ -7,13 +7,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
 from engine.encoder import Encoder
 from engine.errors import EngineError, StoreUnavailable
 from engine.passport import check_fingerprint, check_golden_texts
 from engine.store.protocol import Store
+from serve.answers import Alive, Ready
+from serve.openapi import NO_KEY
 from serve.stages import Stages
 
 READY_WITHIN_S = 2.0
@@ -24,12 +26,12 @@ def watch_routes(app: FastAPI, store: Store, encoder: Encoder, stages: Stages, i
     """Let ``app`` say whether it lives, whether it can answer searches, and what it counted."""
     readiness = Readiness(store, encoder)
 
-    @app.get("/healthz", tags=["watch"])
+    @app.get("/healthz", response_model=Alive, tags=["watch"], openapi_extra=NO_KEY)
     async def healthz() -> JSONResponse:
         """Say that the process lives, and what it calls itself."""
         return JSONResponse({"status": "ok", "instance": instance})
 
-    @app.get("/readyz", tags=["watch"])
+    @app.get("/readyz", response_model=Ready, tags=["watch"], openapi_extra=NO_KEY)
     async def readyz() -> JSONResponse:
         """Say whether searches can be answered: the store can be reached and was made by this very model."""
         try:
@@ -37,7 +39,7 @@ def watch_routes(app: FastAPI, store: Store, encoder: Encoder, stages: Stages, i
         except EngineError as error:
             raise HTTPException(503, str(error), {"Retry-After": "1"}) from error
 
-    @app.get("/metrics", tags=["watch"], response_class=Response)
+    @app.get("/metrics", tags=["watch"], response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Return counters and histograms for Prometheus."""
         return Response(stages.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

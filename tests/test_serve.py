@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 from PIL import Image
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
@@ -473,6 +474,59 @@ def test_texts_that_come_together_share_their_fate_and_none_waits_for_a_stopped_
     assert batching.encode_texts(["a hat"]).shape == (1, rows.shape[1])  # which it remembers
     with pytest.raises(StoreUnavailable, match="being stopped"):
         batching.encode_texts(["gloves"])
+
+
+def test_every_answer_has_the_form_that_the_openapi_document_gives(ingested: Path, bundled_encoder: Encoder) -> None:
+    key = {"X-API-Key": "secret"}
+    for client in client_of(ingested, bundled_encoder, Limits(key="secret", body_bytes=1000)):
+        document = client.get("/openapi.json", headers=key).json()
+        found = client.get("/v1/search?q=a+hat", headers=key)
+        thumb = found.json()["hits"][0]["thumb"]
+        tag = client.get(thumb, headers=key).headers["etag"]
+        for method, path, answer, expected in (
+            ("get", "/v1/search", found, 200),
+            ("get", "/v1/search", client.get("/v1/search?q=x"), 401),
+            ("get", "/v1/search", client.get("/v1/search?q=x&limit=0", headers=key), 422),
+            ("get", "/v1/search", client.get("/v1/search?q=x&where=colr=1", headers=key), 400),
+            ("get", "/v1/search", client.delete("/v1/search", headers=key), 405),
+            ("post", "/v1/search", client.post("/v1/search", content=b"x" * 1001, headers=key), 413),
+            ("get", "/v1/facets", client.get("/v1/facets", headers=key), 200),
+            ("get", "/v1/items/{id}", client.get("/v1/items/nobody", headers=key), 404),
+            ("post", "/v1/embeddings", client.post("/v1/embeddings", json={"input": "x"}, headers=key), 200),
+            ("get", "/v1/models", client.get("/v1/models", headers=key), 200),
+            ("post", "/infer", client.post("/infer", json={"inputs": [{"data": "x"}]}, headers=key), 200),
+            ("get", "/v1/images/{id}/thumb", client.get(thumb, headers=key), 200),
+            ("get", "/v1/images/{id}/thumb", client.get(thumb, headers={**key, "If-None-Match": tag}), 304),
+            ("get", "/v1/images/{id}", client.get(thumb.removesuffix("/thumb"), headers=key), 200),
+            ("get", "/healthz", client.get("/healthz"), 200),
+            ("get", "/readyz", client.get("/readyz"), 200),
+            ("get", "/metrics", client.get("/metrics", headers=key), 200),
+        ):
+            assert answer.status_code == expected, (path, answer.text)
+            told = document["paths"][path][method]["responses"][str(expected)]
+            if expected == 304:
+                continue
+            form = told["content"][answer.headers["content-type"].partition(";")[0]]["schema"]
+            if "json" in answer.headers["content-type"]:
+                Draft202012Validator({**form, "components": document["components"]}).validate(answer.json())
+                named = document["components"]["schemas"][form["$ref"].rpartition("/")[2]]
+                assert set(answer.json()) <= set(named["properties"]), path
+            else:
+                assert form["type"] == "string"
+
+
+def test_the_openapi_document_says_how_the_key_is_shown_and_who_needs_none(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    schemes = document["components"]["securitySchemes"]
+    assert {(one["type"], one.get("scheme") or one["name"]) for one in schemes.values()} == {
+        ("http", "bearer"),
+        ("apiKey", "X-API-Key"),
+    }
+    assert document["security"] == [*({name: []} for name in schemes), {}], "this server has no key"
+    assert [path for path, methods in document["paths"].items() if methods.get("get", {}).get("security") == []] == [
+        "/healthz",
+        "/readyz",
+    ]
 
 
 def test_metrics_count_stages_and_routes(client: TestClient) -> None:
