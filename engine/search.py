@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from engine.encoder import Encoder, encode_image
 from engine.errors import UsageError
 from engine.filters import without
-from engine.records import FilterJSON, Hit, Vector, point_id
+from engine.records import FilterJSON, Hit, Record, Vector, point_id
 from engine.rerank import DEPTH, Reranker, in_better_order
 from engine.store.protocol import SearchSpec, Store
 
@@ -22,11 +23,11 @@ SHALLOW = 1_000
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked for, in any mixture: ``text``, ``images`` (upright RGB), ``like`` and ``unlike`` (item ids).
+    """What is asked for, in any mixture: ``text``, ``images`` (upright RGB), ``like`` and ``unlike`` (ids).
 
-    Each part is a unit vector; the query is their sum by weight, less ``unwanted`` texts and ``unlike`` items by
-    theirs; with nothing but unwanted parts it finds what resembles them least. Without any part, it is browsing: the
-    filter alone decides.
+    Ids are item ids or point ids. Each part is a unit vector; the query is their sum by weight, less ``unwanted``
+    texts and ``unlike`` items by theirs; with nothing but unwanted parts it finds what resembles them least. Without
+    any part, it is browsing: the filter alone decides.
     """
 
     text: str = ""
@@ -92,11 +93,12 @@ def search(store: Store, encoder: Encoder, query: Query, page: Page) -> list[Hit
         return []  # without fetching all that comes before
     if query.is_empty:
         return browse(store, page)
-    vector = embed_query(store, encoder, query)
+    examples = _examples(store, [*query.like, *query.unlike])
+    stored = {name: record.vector for name, record in examples.items() if record.vector is not None}
+    vector = embed_query(encoder, query, stored)
     spec = SearchSpec(vector, page.filter, page.limit, page.offset, page.exact, page.min_score)
-    examples = [point_id(item) for item in (*query.like, *query.unlike)]
     if examples:
-        spec = replace(spec, filter=without(page.filter, examples))
+        spec = replace(spec, filter=without(page.filter, [record.id for record in examples.values()]))
     if page.group_by:
         return store.search_groups(spec, page.group_by)
     if heads and possible and reranker != "none":
@@ -139,9 +141,8 @@ def browse(store: Store, page: Page) -> list[Hit]:
     return [Hit(record.id, 0.0, record.payload or {}) for record in records[page.offset :]]
 
 
-def embed_query(store: Store, encoder: Encoder, query: Query) -> Vector:
-    """Return the unit vector, shape (d,), of a query with at least one part."""
-    stored = _stored_vectors(store, [*query.like, *query.unlike])
+def embed_query(encoder: Encoder, query: Query, stored: Mapping[str, Vector]) -> Vector:
+    """Return the unit vector, shape (d,), of a query with at least one part; ``stored``: those of its examples."""
     wanted_text = [query.text] if query.text.strip() else []
     texts = (
         encoder.encode_texts([*wanted_text, *query.unwanted]) if wanted_text or query.unwanted else np.empty((0, 0))
@@ -168,14 +169,24 @@ def check_numbers(query: Query, page: Page) -> None:
         raise UsageError(f"a least score of {page.min_score:g} cannot be meant: a cosine lies between -1 and 1")
 
 
-def _stored_vectors(store: Store, items: Sequence[str]) -> dict[str, Vector]:
-    if not items:
-        return {}
-    found = {record.id: record.vector for record in store.retrieve([point_id(item) for item in items], vectors=True)}
-    vectors = {}
-    for item in items:
-        vector = found.get(point_id(item))
-        if vector is None:
-            raise UsageError(f"the collection has no item {item!r}: take the id of a hit")
-        vectors[item] = vector
-    return vectors
+def named_points(store: Store, names: Sequence[str], *, vectors: bool = False) -> dict[str, Record]:
+    """Return the stored points of ``names``, each an item id or else a point id; those of no point are left out."""
+    meant = {name: (point_id(name), *_as_point_id(name)) for name in names}
+    ids = list(dict.fromkeys(id for candidates in meant.values() for id in candidates))
+    records = {record.id: record for record in store.retrieve(ids, vectors=vectors)} if ids else {}
+    found = {name: [records[id] for id in candidates if id in records] for name, candidates in meant.items()}
+    return {name: points[0] for name, points in found.items() if points}
+
+
+def _as_point_id(name: str) -> list[str]:
+    try:
+        return [str(uuid.UUID(name))]
+    except ValueError:
+        return []
+
+
+def _examples(store: Store, names: Sequence[str]) -> dict[str, Record]:
+    found = named_points(store, names, vectors=True)
+    if unknown := [name for name in names if name not in found]:
+        raise UsageError(f"the collection has no item {unknown[0]!r}: take the id of a hit")
+    return found

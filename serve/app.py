@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -19,10 +18,10 @@ from engine.encoder import Encoder
 from engine.errors import ImageError
 from engine.filters import parse_where
 from engine.passport import check_fingerprint, check_golden_images, check_golden_texts
-from engine.records import FilterJSON, Record, point_id
+from engine.records import FilterJSON, Record
 from engine.remote import DEEPEST
 from engine.rerank import Reranker
-from engine.search import Page, search
+from engine.search import Page, named_points, search
 from engine.search import Query as Wanted
 from engine.store.protocol import SearchSpec, Store
 from engine.store.requests import facet_fields
@@ -237,13 +236,8 @@ def _resembling(
 
 def _known(store: Store, id: str) -> Record:
     """Return the point of an item id or of a point id. Raises: HTTPException 404."""
-    try:
-        point = str(uuid.UUID(id))
-    except ValueError:
-        point = point_id(id)
-    for wanted in dict.fromkeys((point, point_id(id))):
-        if records := store.retrieve([wanted]):
-            return records[0]
+    if found := named_points(store, [id]):
+        return found[id]
     raise HTTPException(404, f"the collection has no item {id[:80]!r}")
 
 

@@ -65,8 +65,8 @@ class SearchRequest(Asked):
     images: Annotated[
         list[str], Field(max_length=8, description="Photographs: data URLs, or addresses if enabled.")
     ] = []
-    like: Annotated[list[Id], Field(max_length=64, description="Item ids that it should resemble.")] = []
-    unlike: Annotated[list[Id], Field(max_length=64, description="Item ids that it should not resemble.")] = []
+    like: Annotated[list[Id], Field(max_length=64, description="Item or point ids of what it should resemble.")] = []
+    unlike: Annotated[list[Id], Field(max_length=64, description="Item or point ids of what it should not.")] = []
     weights: Weights = Weights()
     filter: Annotated[dict[str, Any] | None, Field(description="Qdrant's REST JSON.")] = None
     where: Annotated[list[Text], Field(max_length=32, description="Filters such as colour=red or price<50.")] = []

@@ -126,6 +126,8 @@ def test_more_like_this_leaves_the_example_out(client: TestClient) -> None:
     for answer in (
         client.get(f"/v1/items/{hit['id']}/similar"),
         client.post("/v1/search", json={"like": [hit["id"]]}),
+        client.post("/v1/search", json={"like": [hit["point_id"]]}),
+        client.get("/v1/search", params={"q": "dress", "unlike": hit["point_id"]}),
         client.post("/v1/recommend", json={"positive": [hit["id"]]}),
     ):
         assert ids(answer)
