@@ -412,7 +412,7 @@ def test_what_a_training_would_lack_in_the_end_is_told_before_it_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(learn, "find_spec", lambda name: None if name == "onnxscript" else name)
-    with pytest.raises(UsageError, match=r"onnxscript is missing: pip install 'fashion-search-engine\[train\]'"):
+    with pytest.raises(UsageError, match=r"onnxscript is missing: pip install '.\[train\]'"):
         learn.train_command("random-init", [tmp_path], tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
