@@ -47,8 +47,10 @@ class Encoder(Protocol):
         """Return how many tokens a text has, start and end included, before it is cut."""
 
 
-def load_encoder(checkpoint: Checkpoint, device: str = "auto") -> Encoder:
+def load_encoder(checkpoint: Checkpoint, device: str = "auto", *, texts: bool = False) -> Encoder:
     """Load the towers of a checkpoint for ``device``: one of ``auto``, ``cpu``, ``cuda``, ``mps``.
+
+    ``texts``: the exported text tower at once, and not when the first text comes.
 
     Raises:
         CheckpointError: weights that cannot be loaded.
@@ -58,7 +60,7 @@ def load_encoder(checkpoint: Checkpoint, device: str = "auto") -> Encoder:
         raise UsageError(f"unknown device {device!r}: choose one of {', '.join(DEVICES)}")
     pads_texts = "siglip" in str(checkpoint.config.get("model_type"))  # which the exported tower is not given
     if device in ("auto", "cpu") and checkpoint.tower("text") and checkpoint.tower("image") and not pads_texts:
-        return OnnxEncoder(checkpoint)
+        return OnnxEncoder(checkpoint, texts=texts)
     return TorchEncoder(checkpoint, device)
 
 
@@ -69,12 +71,14 @@ def encode_image(encoder: Encoder, image: Image.Image) -> Vector:
 
 
 class OnnxEncoder:
-    """The exported towers, each loaded when it is first used."""
+    """The exported towers, each loaded when it is first used, or that of the texts at once."""
 
     parallel = True
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, *, texts: bool = False) -> None:
         self.checkpoint = checkpoint
+        if texts:
+            _ = self._text
 
     @cached_property
     def _text(self) -> Any:  # noqa: ANN401

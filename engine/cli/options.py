@@ -111,8 +111,10 @@ def open_named_store(settings: Settings, *, retry_for_s: float | None = None) ->
     )
 
 
-def open_with_encoder(settings: Settings, *, retry_for_s: float | None = None) -> Opened:
+def open_with_encoder(settings: Settings, *, texts: bool = False, retry_for_s: float | None = None) -> Opened:
     """Open an existing collection as `open_named_store` does, and the encoder that made it in this process.
+
+    ``texts``: see `load_encoder`.
 
     Raises:
         PassportError: the checkpoint at hand is another one.
@@ -126,7 +128,7 @@ def open_with_encoder(settings: Settings, *, retry_for_s: float | None = None) -
     passport = store.spec().passport
     checkpoint = find_checkpoint(settings.model)
     check_fingerprint(passport, checkpoint)
-    return Opened(store, load_encoder(checkpoint, settings.device))
+    return Opened(store, load_encoder(checkpoint, settings.device, texts=texts))
 
 
 def filter_of(where: list[str] | None, json_text: str | None) -> FilterJSON | None:

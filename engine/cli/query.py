@@ -110,14 +110,20 @@ def query_command(
 
 def _search_here(settings: Settings, queries: Sequence[Query], page: Page) -> list[list[Hit]]:
     """Open collection and checkpoint in this process, and search; warn of texts that are longer than it reads."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from engine.passport import check_golden_images, check_golden_texts
     from engine.search import search
 
-    opened = open_with_encoder(settings)
+    compares = any(not one.is_empty for one in queries)
+    opened = open_with_encoder(settings, texts=compares)
     with opened.store:
         passport, encoder = opened.store.spec().passport, opened.encoder
-        if any(not one.is_empty for one in queries):
-            check_golden_texts(passport, encoder)
+        if compares:  # computing needs no lock of Python's, which Edge holds while it opens the store
+            with ThreadPoolExecutor(1) as beside:
+                checked = beside.submit(check_golden_texts, passport, encoder)
+                opened.store.count()
+                checked.result()
         if any(one.images for one in queries):
             check_golden_images(passport, encoder)
         for words in dict.fromkeys(words for one in queries for words in (one.text, *one.unwanted)):
