@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import CheckpointError
+from engine.records import shown
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -100,8 +101,7 @@ class Checkpoint:
     def name(self) -> str:
         """What people call the model: the folder's name, or that of the run which ``checkpoint`` lies in."""
         folder = self.folder.absolute()
-        name = folder.parent.name if folder.name == "checkpoint" else folder.name
-        return name.encode("utf-8", "backslashreplace").decode()
+        return shown(folder.parent.name if folder.name == "checkpoint" else folder.name)
 
     @cached_property
     def config(self) -> dict[str, Any]:

@@ -27,6 +27,11 @@ def is_text(text: str) -> bool:
     return text.isascii() or text == text.encode(errors="replace").decode()
 
 
+def shown(text: str) -> str:
+    """Return a path that can be printed and stored: bytes that are no UTF-8 are written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 @lru_cache(maxsize=1024)
 def point_id(item_id: str) -> str:
     """Return the point id of an item: the UUIDv5 of its id, so that running again is always safe."""

@@ -29,6 +29,7 @@ from engine.cli.options import (
     filter_of,
     ledger_path,
     open_named_store,
+    open_sources,
     place_of,
     settings_of,
 )
@@ -82,14 +83,9 @@ def ingest_command(
 
     Exit code 3 if some files were quarantined (they are named), 130 after Ctrl-C (run again to go on).
     """
-    from ingest.sources.detect import check_columns, open_source
-    from ingest.sources.table import Columns
-
-    columns = Columns(id_column, image_column, title_column, caption_column, product_column)
+    columns = (id_column, image_column, title_column, caption_column, product_column)
     path = Path(os.path.abspath(path))  # noqa: PTH100 - the same folder, however it is spelt, gives the same uris
-    opened = open_source(path, source, columns=columns, id_prefix=id_prefix)
-    check_columns([opened], columns)
-    print(f"source: {opened.description}", file=sys.stderr)
+    (opened,) = open_sources([path], source, columns, id_prefix=id_prefix)
     settings = settings_of(store, collection, model, device)
     with open_named_store(settings) as named, _Report(report) as problems:
         started = time.perf_counter()
@@ -121,8 +117,9 @@ def run_ingest(
 
     checkpoint = find_checkpoint(settings.model)
     wanted = filter_of(where, None)
-    wanted = check_filter(wanted, source.fields()) if wanted else None
-    fields = _indexed(source.fields(), store.spec().fields if store.exists() else {})
+    every = source.fields()
+    wanted = check_filter(wanted, every) if wanted else None
+    fields = _indexed(every, store.spec().fields if store.exists() else {})
     loaded: list[Encoder] = []
 
     def encoder() -> Encoder:
@@ -279,8 +276,7 @@ def _print_summary(
     summary: Summary, seconds: float, settings: Settings, shown: list[Problem], *, as_json: bool
 ) -> None:
     for problem in shown:
-        name = problem.uri.encode("utf-8", "backslashreplace").decode()
-        print(f"quarantined: {name}: {problem.reason}", file=sys.stderr)
+        print(f"quarantined: {problem.uri}: {problem.reason}", file=sys.stderr)
     if summary.quarantined > len(shown):
         print(f"... and {summary.quarantined - len(shown)} more: --report FILE lists all", file=sys.stderr)
     if as_json:

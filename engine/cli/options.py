@@ -68,13 +68,15 @@ def settings_of(
     return settings
 
 
-def open_sources(paths: Sequence[Path], kind: str, columns: Sequence[str | None]) -> list[Source]:
+def open_sources(
+    paths: Sequence[Path], kind: str, columns: Sequence[str | None], *, id_prefix: str = ""
+) -> list[Source]:
     """Open photographs, all in the same way, and say what they are; ``columns``: the fields of `Columns`, in order."""
     from ingest.sources.detect import check_columns, open_source
     from ingest.sources.table import Columns
 
     named = Columns(*columns)
-    sources = [open_source(path, kind, columns=named) for path in paths]
+    sources = [open_source(path, kind, columns=named, id_prefix=id_prefix) for path in paths]
     check_columns(sources, named)
     for source in sources:
         print(f"source: {source.description}", file=sys.stderr)

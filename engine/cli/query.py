@@ -122,7 +122,7 @@ def _search_here(settings: Settings, queries: Sequence[Query], page: Page) -> li
         if compares:  # computing needs no lock of Python's, which Edge holds while it opens the store
             with ThreadPoolExecutor(1) as beside:
                 checked = beside.submit(check_golden_texts, passport, encoder)
-                opened.store.count()
+                opened.store.retrieve([])  # which opens an embedded store, and asks a server nothing
                 checked.result()
         if any(one.images for one in queries):
             check_golden_images(passport, encoder)

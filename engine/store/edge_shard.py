@@ -39,7 +39,9 @@ def load(path: Path, expected: int, wait_s: float) -> qe.EdgeShard:
     home, deadline = path.parent, time.monotonic() + wait_s
     while True:
         try:
-            return _load(path, expected, _lock(path), None)
+            lock = _lock(path)
+            with _owned_if_it_succeeds(lock):
+                return _load(path, expected, lock, None)
         except StoreLocked:
             left = deadline - time.monotonic()
             if left <= 0:
@@ -56,28 +58,20 @@ def reopen(shard: qe.EdgeShard, path: Path, expected: int, config: qe.EdgeConfig
     It stays owned meanwhile. Raises: as `load`.
     """
     _, lock = _open_shards.pop(id(shard))
-    try:
+    with _owned_if_it_succeeds(lock):
         with translated(path.parent):
             shard.close()
-    except BaseException:
-        _unlock(lock)
-        raise
-    return _load(path, expected, lock, config)
+        return _load(path, expected, lock, config)
 
 
 def _load(path: Path, expected: int, lock: int, config: qe.EdgeConfig | None) -> qe.EdgeShard:
-    """Open a shard that is owned by ``lock``, which is let go of if it cannot be opened."""
+    with translated(path, opening=True):
+        shard = qe.EdgeShard.load(str(path), config)
     try:
-        with translated(path, opening=True):
-            shard = qe.EdgeShard.load(str(path), config)
-        try:
-            _verify(shard, path, expected)
-            files.write_owner(path.parent)
-        except EngineError:
-            shard.close()
-            raise
-    except BaseException:
-        _unlock(lock)
+        _verify(shard, path, expected)
+        files.write_owner(path.parent)
+    except EngineError:
+        shard.close()
         raise
     _open_shards[id(shard)] = shard, lock
     return shard
@@ -112,6 +106,15 @@ def _lock(path: Path) -> int:
             os.close(lock)
             raise StoreLocked(f"{path} is in use by another process") from error
     return lock
+
+
+@contextmanager
+def _owned_if_it_succeeds(lock: int) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        _unlock(lock)
+        raise
 
 
 def _unlock(lock: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ImageError
-from engine.records import Item, Rejected
+from engine.records import Item, Rejected, shown
 from ingest.sniff import IMAGE_SUFFIXES
 
 _SUFFIXES = frozenset(IMAGE_SUFFIXES)
@@ -95,11 +95,6 @@ def no_photograph(uri: str) -> Rejected:
     return Rejected(
         uri, "excluded", f"not a photograph (.{suffix})" if stem and dot else "not a photograph (no suffix)"
     )
-
-
-def shown(text: str) -> str:
-    """Return a path that can be printed and stored: bytes that are no UTF-8 are written as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def counted(count: int, noun: str) -> str:

@@ -10,9 +10,9 @@ from itertools import islice, repeat
 from pathlib import Path
 
 from engine.errors import SourceError, UsageError
-from engine.records import FieldKind, Item, Payload, Rejected
+from engine.records import FieldKind, Item, Payload, Rejected, shown
 from engine.store.schema import RESERVED_FIELDS
-from ingest.sources.files import counted, is_photograph, no_photograph, read_file, shown, walk, why
+from ingest.sources.files import counted, is_photograph, no_photograph, read_file, walk, why
 from ingest.sources.kinds import (
     CAPTION_NAMES,
     TITLE_NAMES,

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ImageError, SourceError
-from engine.records import FieldKind, Item, Rejected
-from ingest.sources.files import counted, is_photograph, no_photograph, shown, walk, why
+from engine.records import FieldKind, Item, Rejected, shown
+from ingest.sources.files import counted, is_photograph, no_photograph, walk, why
 from ingest.sources.folder import parse_captions, parse_metadata
 from ingest.sources.kinds import Sidecars, captions_of
 
