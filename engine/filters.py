@@ -61,15 +61,15 @@ def parse_where(clauses: Sequence[str]) -> FilterJSON | None:
     return {name: conditions for name, conditions in filter.items() if conditions} or None
 
 
-def joined(filters: Sequence[FilterJSON]) -> FilterJSON:
-    """Return the filter by which all of ``filters`` must hold."""
-    return filters[0] if len(filters) == 1 else {"must": list(filters)}
+def joined(*filters: FilterJSON | None) -> FilterJSON | None:
+    """Return the filter by which all of ``filters`` must hold that say anything; None: none of them does."""
+    said = [one for one in filters if one]
+    return said[0] if len(said) == 1 else {"must": said} if said else None
 
 
-def without(filter: FilterJSON | None, ids: Sequence[str]) -> FilterJSON:
+def without(filter: FilterJSON | None, ids: Sequence[str]) -> FilterJSON | None:
     """Return the filter with these point ids left out."""
-    others: FilterJSON = {"must_not": [{"has_id": list(ids)}]}
-    return joined([filter, others] if filter else [others])
+    return joined(filter, {"must_not": [{"has_id": list(ids)}]})
 
 
 def load_filter(text: str) -> FilterJSON:

@@ -88,8 +88,7 @@ class SearchRequest(Asked):
 
     def page(self) -> Page:
         """Return which hits are wanted, one more than shown, to know whether others follow. Raises: FilterError."""
-        filters = [one for one in (checked_filter(self.filter), parse_where(self.where)) if one]
-        wanted = joined(filters) if filters else None
+        wanted = joined(checked_filter(self.filter), parse_where(self.where))
         offset = offset_of(self.cursor)
         return Page(wanted, self.limit + 1, offset, self.min_score, self.exact, self.group_by, self.rerank)
 

@@ -139,8 +139,8 @@ def filter_of(where: list[str] | None, json_text: str | None) -> FilterJSON | No
         return None
     from engine.filters import joined, load_filter, parse_where
 
-    parts = (parse_where(where or []), load_filter(json_text) if json_text else None)
-    return joined([part for part in parts if part])
+    wanted = joined(parse_where(where or []), load_filter(json_text) if json_text else None)
+    return wanted or {"must": []}  # which --filter '{}' says: that everything passes
 
 
 def reranker_of(name: str | None) -> Reranker | None:

@@ -78,8 +78,7 @@ def groups(
                 for name, _ in counted:
                     if name not in best:
                         only: FilterJSON = {"must": [{"key": key, "match": {"value": name}}]}
-                        alone = joined([spec.filter, only] if spec.filter else [only])
-                        for hit in search(replace(spec, filter=alone, limit=1, offset=0)):
+                        for hit in search(replace(spec, filter=joined(spec.filter, only), limit=1, offset=0)):
                             best[name] = hit
                 return in_order(list(best.values()))[spec.offset : end]
         size *= 4
