@@ -52,10 +52,11 @@ def ingest(
 ) -> Summary:
     """Bring the collection up to date with ``source``; return what became of every entry.
 
-    ``encoder`` gives the encoder, and is called only if there is something to embed; ``workers`` threads embed, each
-    computing on one core. Items that do not pass the filter ``where`` are excluded. ``prune`` deletes points whose
-    file is no longer in the source. When ``stop`` is set, the batches at hand are committed and the run ends early:
-    running again goes on. ``on_progress`` is given the summary so far and the number of entries in all.
+    ``encoder`` gives the encoder; it is called once at most, if there is something to embed, and what it gives is let
+    go of before the store is optimized, which needs the room. ``workers`` threads embed, each computing on one core.
+    Items that do not pass the filter ``where`` are excluded. ``prune`` deletes points whose file is no longer in the
+    source. When ``stop`` is set, the batches at hand are committed and the run ends early: running again goes on.
+    ``on_progress`` is given the summary so far and the number of entries in all.
 
     Raises:
         SourceError: the source has no photograph at all.
@@ -70,6 +71,7 @@ def ingest(
     total = _dry_run(run, stop)
     if total is not None:
         _pipeline(run, load, workers, stop, lambda: on_progress(run.summary(), total))
+        load.cache_clear()
         store.flush()
     if stop.is_set():
         return replace(run.summary(), found=run.summary().accounted, stopped=True)

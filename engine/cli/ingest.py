@@ -110,8 +110,9 @@ def run_ingest(
 ) -> Summary:
     """Prepare the collection for ``source`` and ingest it, with a progress bar and a clean stop on Ctrl-C."""
     from engine.checkpoint import find_checkpoint
+    from engine.encoder import load_encoder
     from engine.filters import check_filter
-    from engine.passport import check_fingerprint
+    from engine.passport import check_fingerprint, check_golden_images
     from ingest.ledger import Ledger
     from ingest.worker import ingest
 
@@ -123,20 +124,18 @@ def run_ingest(
     loaded: list[Encoder] = []
 
     def encoder() -> Encoder:
-        from engine.encoder import load_encoder
-        from engine.passport import check_golden_images
-
-        if not loaded:
-            loaded.append(load_encoder(checkpoint, settings.device))
-            if store.exists():
-                check_golden_images(store.spec().passport, loaded[0])
-        return loaded[0]
+        if loaded:
+            return loaded.pop()  # and keep none: the ingest lets go of it as soon as it can
+        encoder = load_encoder(checkpoint, settings.device)
+        check_golden_images(store.spec().passport, encoder)
+        return encoder
 
     if store.exists():
         check_fingerprint(store.spec().passport, checkpoint)
         store.add_fields(fields)
     else:
-        _create(store, encoder(), fields)
+        loaded.append(load_encoder(checkpoint, settings.device))
+        _create(store, loaded[0], fields)
     ledger = Ledger(ledger_path(settings), store.spec().passport["collection_id"])
     try:
         with _stop_on_ctrl_c() as stop, _progress() as on_progress:
