@@ -21,11 +21,12 @@ from tiny_clip import make_tiny_clip
 from workshop import paint
 
 from engine.checkpoint import BUNDLED, Checkpoint
-from engine.cli import learn
+from engine.cli import learn, progress
 from engine.errors import UsageError
 from engine.records import point_id
 from eval.trec import read_qrels, read_run
 from ingest.lookbook.draw import draw_lookbook
+from ingest.summary import Summary
 
 CLEAN = {key: value for key, value in os.environ.items() if not key.startswith(("QDRANT_", "ENGINE_"))}
 
@@ -358,6 +359,40 @@ def test_words_beyond_the_context_are_told_and_broken_bytes_are_survived(home: P
     result = engine("query", os.fsdecode(b"red \xff dress"), "--json", "-k", 1, folder=home)
     assert len(hits(result)) == 1
     assert result.stderr == ""
+
+
+def test_an_ingest_shows_on_a_terminal_how_far_it_is(home: Path) -> None:
+    seen, terminal = os.openpty()
+    command = [sys.executable, "-m", "engine.cli.main", "ingest", "look-book", "--store", "another"]
+    root = str(Path(__file__).parent.parent)
+    env = {**CLEAN, "PYTHONPATH": root, "XDG_STATE_HOME": str(home), "TERM": "xterm", "COLUMNS": "120"}
+    with subprocess.Popen(command, cwd=home, env=env, stdout=subprocess.PIPE, stderr=terminal) as process:
+        os.close(terminal)
+        shown = b"".join(iter(lambda: _read(seen), b"")).decode()
+        assert process.stdout and b"40 indexed" in process.stdout.read()
+    os.close(seen)
+    assert process.returncode == 0
+    assert "embedding" in shown and "40/40" in shown
+    assert "making searches fast" in shown, "the last step, which may take minutes, has a name"
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # the other side is closed
+        return b""
+
+
+def test_an_ingest_says_without_a_terminal_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_EVERY_S", 0)
+    with progress.progress_of_ingest() as tell:
+        tell(Summary(indexed=20, unchanged=10), 40)
+        tell(Summary(indexed=30, unchanged=10), 40)
+    first, last = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"30 of 40 entries, \d+ a second", first)
+    assert re.fullmatch(r"40 of 40 entries, \d+ a second; making searches fast", last)
 
 
 def test_characters_that_the_terminal_has_not_are_survived(tmp_path: Path) -> None:

@@ -8,14 +8,16 @@ import os
 import shutil
 import tarfile
 import threading
+import weakref
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from workshop import Shop, paint, vectors_of
+from workshop import CountingEncoder, Shop, paint, vectors_of
 
 from engine.encoder import Encoder
 from engine.errors import SourceError, StoreFull
@@ -23,6 +25,7 @@ from engine.records import Item, Point, Record, Rejected, point_id
 from engine.store.edge import EdgeStore
 from ingest import worker
 from ingest.ledger import Ledger
+from ingest.sources.detect import open_source
 from ingest.sources.folder import FolderSource
 from ingest.summary import Summary
 
@@ -95,6 +98,25 @@ def test_a_store_that_a_run_left_unoptimized_is_optimized_by_the_next(
     assert calls == ["full", "optimized"]
     shop.ingest()
     assert calls == ["full", "optimized"], "and not again, as nothing has changed"
+
+
+def test_the_encoder_is_let_go_of_before_the_store_is_optimized(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(shop, 3)
+    shop.ingest()
+    paint(shop.photos / "new.jpg", 99)
+    made: list[weakref.ref[CountingEncoder]] = []
+    still_there: list[bool] = []
+
+    def load() -> CountingEncoder:
+        encoder = CountingEncoder(shop.encoder)
+        made.append(weakref.ref(encoder))
+        return encoder
+
+    monkeypatch.setattr(EdgeStore, "optimize", lambda store: still_there.append(made[0]() is not None))
+    with EdgeStore(shop.store_folder, "fashion") as store, closing(shop.ledger(store)) as ledger:
+        assert worker.ingest(open_source(shop.photos), store, ledger, load, workers=2).indexed == 1
+    assert len(made) == 1
+    assert still_there == [False], "what the towers take is wanted for optimizing"
 
 
 def test_a_relative_path_is_the_same_source_as_an_absolute_one(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,6 +33,7 @@ from engine.cli.options import (
     place_of,
     settings_of,
 )
+from engine.cli.progress import progress_of_ingest
 from engine.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from ingest.sources.source import Source
     from ingest.summary import Problem, Summary
 
-PLAIN_EVERY_S = 10.0
 MOST_FIELDS = 100
 """Of a collection: each has an index, which costs every opening some milliseconds."""
 
@@ -138,7 +138,7 @@ def run_ingest(
         _create(store, loaded[0], fields)
     ledger = Ledger(ledger_path(settings), store.spec().passport["collection_id"])
     try:
-        with _stop_on_ctrl_c() as stop, _progress() as on_progress:
+        with _stop_on_ctrl_c() as stop, progress_of_ingest() as on_progress:
             return ingest(
                 source,
                 store,
@@ -224,51 +224,6 @@ class _Report:
     def __exit__(self, *exc: object) -> None:
         if self._file:
             self._file.close()
-
-
-def _progress() -> AbstractContextManager[Any]:
-    return _bar() if sys.stderr.isatty() else nullcontext(_plain_lines())
-
-
-def _plain_lines() -> Any:  # noqa: ANN401
-    started = last = time.monotonic()
-
-    def tell(summary: Summary, total: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= PLAIN_EVERY_S:
-            last = now
-            rate = (summary.found - summary.unchanged) / (now - started)
-            print(f"{summary.found} of {total} entries, {rate:.0f} a second", file=sys.stderr, flush=True)
-
-    return tell
-
-
-class _bar:  # noqa: N801
-    """A progress bar with rate and time left."""
-
-    def __enter__(self) -> Any:  # noqa: ANN401
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (
-            *(TextColumn("embedding"), BarColumn(), MofNCompleteColumn()),
-            *(TextColumn("{task.fields[rate]:.0f}/s"), TimeRemainingColumn()),
-        )
-        self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-        self._bar.start()
-        task = self._bar.add_task("", total=None, rate=0.0)
-        started = time.monotonic()
-
-        def tell(summary: Summary, total: int) -> None:
-            done = sum(summary.states.values())
-            rate = (done - summary.unchanged) / max(1e-3, time.monotonic() - started)
-            self._bar.update(task, completed=done, total=total, rate=rate)
-
-        return tell
-
-    def __exit__(self, *exc: object) -> None:
-        self._bar.stop()
 
 
 def _print_summary(
