@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,7 +19,6 @@ MAX_BITS = 3
 MAX_MEAN_DIFFERENCE = 2.5
 MAX_CELL_DIFFERENCE = 14
 CELLS = 8 * 8 * 3
-FIRST_ROOM = 4096
 NOISE = 4
 """Grey levels; smaller steps between cells are the JPEG encoder's, not the photograph's."""
 
@@ -51,7 +49,7 @@ def look_of(image: Image.Image) -> Look:
 
 
 class LookIndex:
-    """Finds an earlier photograph with nearly the same look: exact, and 250 bytes each.
+    """Finds an earlier photograph with nearly the same look: exact, in 160 bytes each beside the look itself.
 
     Looks whose cells differ by `MAX_MEAN_DIFFERENCE` at most are about as bright, so that only those of the same and
     of the next brightness need be compared: a twelfth of a catalogue. Buckets of equal parts of the hash do not help,
@@ -61,7 +59,7 @@ class LookIndex:
     def __init__(self) -> None:
         self._ids: list[str | None] = []  # None where the item has got another look since
         self._rows: dict[str, int] = {}
-        self._cells = np.zeros((FIRST_ROOM, CELLS), dtype=np.uint8)
+        self._cells: list[bytes] = []
         self._buckets: dict[int, _Bucket] = {}
 
     def add(self, item_id: str, look: Look) -> None:
@@ -69,11 +67,9 @@ class LookIndex:
         before, row = self._rows.get(item_id), len(self._ids)
         if before is not None:
             self._ids[before] = None
-        if row == len(self._cells):
-            self._cells = np.concatenate([self._cells, np.zeros_like(self._cells)])
         self._ids.append(item_id)
         self._rows[item_id] = row
-        self._cells[row] = np.frombuffer(look.cells, dtype=np.uint8)
+        self._cells.append(look.cells)
         brightness, halves = _brightness(look), _halves(look)
         for near in (brightness - 1, brightness, brightness + 1):
             if near not in self._buckets:
@@ -125,6 +121,6 @@ def _halves(look: Look) -> tuple[np.uint64, np.uint64]:
     return np.uint64(look.bits >> 64), np.uint64(look.bits & 0xFFFF_FFFF_FFFF_FFFF)
 
 
-def _same_colours(look: Look, cells: npt.NDArray[np.uint8]) -> bool:
-    difference = np.abs(np.frombuffer(look.cells, np.uint8).astype(np.int16) - cells)
+def _same_colours(look: Look, cells: bytes) -> bool:
+    difference = np.abs(np.frombuffer(look.cells, np.uint8).astype(np.int16) - np.frombuffer(cells, np.uint8))
     return bool(difference.max() <= MAX_CELL_DIFFERENCE and difference.mean() <= MAX_MEAN_DIFFERENCE)
