@@ -7,6 +7,7 @@
     ├── CheckpointError         4   the folder holds no CLIP, or one that cannot be read
     ├── PassportError           5   the index was made by another model than the one at hand
     ├── StoreError              6   the store refused, for a reason of its own
+    │   ├── FieldConflict       6   a payload field of another kind than the collection has it
     │   ├── StoreMissing        6   no such collection yet
     │   ├── StoreLocked         6   another process owns the folder
     │   ├── StoreUnavailable    6   the server cannot be reached, or gave up
@@ -61,6 +62,10 @@ class StoreError(EngineError):
     """The store refused a request."""
 
     exit_code = 6
+
+
+class FieldConflict(StoreError):
+    """A payload field has values that cannot be of the kind that it has in the collection."""
 
 
 class StoreMissing(StoreError):

@@ -361,6 +361,21 @@ def test_words_beyond_the_context_are_told_and_broken_bytes_are_survived(home: P
     assert result.stderr == ""
 
 
+def test_a_value_that_does_not_go_with_what_its_field_had_before_is_named_with_its_file(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for n in range(3):
+        paint(photos / f"{n}.jpg", n)
+        (photos / f"{n}.json").write_text(json.dumps({"price": 10 + n}))
+    assert engine("ingest", "photos", folder=tmp_path).returncode == 0
+    (photos / "1.json").write_text('{"price": "dear"}')
+    refused = engine("ingest", "photos", folder=tmp_path)
+    assert refused.returncode == 6
+    (line,) = [line for line in refused.stderr.splitlines() if line.startswith("engine: ")]
+    assert "'price' is integer and cannot become keyword" in line
+    assert line.endswith(f"the first at odds is price = 'dear', of {photos / '1.jpg'}")
+
+
 def test_an_ingest_shows_on_a_terminal_how_far_it_is(home: Path) -> None:
     seen, terminal = os.openpty()
     command = [sys.executable, "-m", "engine.cli.main", "ingest", "look-book", "--store", "another"]

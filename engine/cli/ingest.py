@@ -34,7 +34,7 @@ from engine.cli.options import (
     settings_of,
 )
 from engine.cli.progress import progress_of_ingest
-from engine.errors import UsageError
+from engine.errors import FieldConflict, StoreError, UsageError
 
 if TYPE_CHECKING:
     from engine.encoder import Encoder
@@ -132,7 +132,7 @@ def run_ingest(
 
     if store.exists():
         check_fingerprint(store.spec().passport, checkpoint)
-        store.add_fields(fields)
+        _add_fields(store, fields, source)
     else:
         loaded.append(load_encoder(checkpoint, settings.device))
         _create(store, loaded[0], fields)
@@ -186,6 +186,22 @@ def _indexed(fields: Mapping[str, FieldKind], before: Mapping[str, FieldKind]) -
             file=sys.stderr,
         )
     return {name: fields[name] for name in ordered if name not in left_out}
+
+
+def _add_fields(store: Store, fields: Mapping[str, FieldKind], source: Source) -> None:
+    """Index what the source has; a value of another kind than its field had before is named with its file."""
+    try:
+        store.add_fields(fields)
+    except FieldConflict as error:
+        from engine.records import Item
+        from ingest.sources.kinds import as_text, fits
+
+        kinds = store.spec().fields
+        for item in source.items():
+            for name, value in item.payload.items() if isinstance(item, Item) else ():
+                if name in kinds and not fits(as_text(value), "float" if kinds[name] == "integer" else kinds[name]):
+                    raise StoreError(f"{error}; the first at odds is {name} = {value!r}, of {item.uri}") from error
+        raise
 
 
 def _create(store: Store, encoder: Encoder, fields: Any) -> None:  # noqa: ANN401

@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from engine.errors import StoreError, UsageError
+from engine.errors import FieldConflict, StoreError, UsageError
 from engine.records import FieldKind, Point, Value, Vector, is_text, point_id
 from engine.store.protocol import PATCHES_NAME, VECTOR_NAME, CollectionSpec
 
@@ -111,7 +111,8 @@ def check_fields(new: Mapping[str, FieldKind], existing: Mapping[str, FieldKind]
     A field of words takes numbers, which are then said in words (`ingest.commit`).
 
     Raises:
-        StoreError: a name that is not snake_case, an unknown kind, or one that the field cannot take or become.
+        StoreError: a name that is not snake_case, an unknown kind.
+        FieldConflict: a kind that the field cannot take or become.
     """
     for name, kind in new.items():
         if not _FIELD_NAME.fullmatch(name):
@@ -121,7 +122,7 @@ def check_fields(new: Mapping[str, FieldKind], existing: Mapping[str, FieldKind]
         known = existing.get(name) or RESERVED_FIELDS.get(name)
         takes = (known in WORDS and kind in WORDS | NUMBERS) or {known, kind} <= NUMBERS
         if known not in (None, kind) and (name in RESERVED_FIELDS or not takes):
-            raise StoreError(
+            raise FieldConflict(
                 f"the field {name!r} is {known} and cannot become {kind}: "
                 "mend its values or rename it in the source, or choose another collection"
             )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 
 from engine.records import FieldKind, Payload, Value
-from engine.store.schema import RESERVED_FIELDS
+from engine.store.schema import RESERVED_FIELDS, WORDS
 
 RESERVED = frozenset(RESERVED_FIELDS) - {"title", "product_id"}
 """Payload fields that the ingest itself writes: a user's column of that name gets a trailing underscore."""
@@ -58,7 +58,7 @@ class Guess:
             if len(self.distinct) <= _MOST_DISTINCT:
                 self.distinct[text] = words
             if self._kinds:
-                self._kinds = [kind for kind in self._kinds if _fits(text, kind)]
+                self._kinds = [kind for kind in self._kinds if fits(text, kind)]
         self._words += words * times
 
     def repeats(self) -> bool:
@@ -76,7 +76,10 @@ class Guess:
         return "text" if self._words > _WORDS_OF_A_TEXT * self.values else "keyword"
 
 
-def _fits(text: str, kind: FieldKind) -> bool:
+def fits(text: str, kind: FieldKind) -> bool:
+    """Say whether a text is a value of a kind; of words every text is."""
+    if kind in WORDS:
+        return True
     if kind == "bool":
         return text.lower() in _YES | _NO
     if kind == "integer":
