@@ -271,6 +271,44 @@ def test_a_new_search_begins_at_the_top_and_paging_and_closing_an_item_do_not(pa
     page.until(page.at_top)
 
 
+def test_back_leads_to_where_one_was_among_the_hits_however_many_pages_down(page: Page) -> None:
+    page.open("?q=coat")
+
+    def at_the_end() -> bool:
+        page.script("scrollTo(0, document.body.scrollHeight)")
+        return len(page.titles()) == 48
+
+    page.until(at_the_end)
+    found = page.titles()
+    page.script("document.querySelector('#hits .hit:nth-child(40) .acts button').focus()")
+    held, top = page.focused(), page.script("return scrollY")
+    assert top > 500
+
+    def is_back() -> bool:
+        return page.titles() == found and page.settled() and page.script("return scrollY") == top
+
+    page.driver.switch_to.active_element.send_keys(Keys.ENTER)
+    similar = page.changed(found)
+    page.until(page.at_top)
+    page.driver.back()
+    page.until(is_back)
+    assert page.focused() == held
+    page.driver.forward()
+    page.until(lambda: page.titles()[:24] == similar[:24])
+    page.until(page.at_top)
+    page.driver.back()
+    page.until(is_back)
+    page.driver.refresh()
+    page.until(is_back)
+    page.click("#hits .hit:nth-child(40) .open")
+    page.until(lambda: page.one("#item").is_displayed())
+    page.driver.refresh()
+    page.until(lambda: page.one("#item").is_displayed() and page.titles() == found)
+    page.driver.back()
+    page.until(lambda: not page.one("#item").is_displayed())
+    page.until(is_back)
+
+
 def test_what_went_wrong_is_in_sight_however_far_one_has_scrolled(page: Page) -> None:
     page.open("?q=coat")
     page.scroll_down()

@@ -6,13 +6,13 @@ import { card } from "./hits.js";
 import { showItem } from "./item.js";
 import { exportJudgements, judgements } from "./judgements.js";
 import "./photograph.js";
-import { go, say, state, watch } from "./state.js";
+import { go, say, search, state, watch } from "./state.js";
 
-const PAGE = 24;
+const PAGE = 24, MOST = 1000;
 const TYPING_MS = 60;
 const words = byId("words"), hits = byId("hits"), others = byId("others"), status = byId("status"), end = byId("more");
 let asked = 0;      // the number of the newest search: answers to older ones are dropped
-let sides = [];     // the lists of hits on show, what each asks for, and the cursor of its next page
+let sides = [];     // the lists of hits on show, what each asks for, and the cursor of its next page; none while they change
 let loading = false;
 let failing = false; // whether the last page that was asked for did not come
 let shownSearch = null;
@@ -34,7 +34,7 @@ function comparison(s) {
   return { one: s.q ? `“${s.q}”` : "No words", two: `“${s.otherWords}”`, asks: { text: s.otherWords } };
 }
 
-const search = (asks) => call("/v1/search", asks);
+const find = (asks) => call("/v1/search", asks);
 
 function load(on) {
   loading = on;
@@ -43,28 +43,30 @@ function load(on) {
 
 // --- showing
 
-async function show({ back = false } = {}) {
+async function show() {
   const s = state();
   complain("");
   controls(s);
   chips(s);
   showItem(s);
-  const wanted = JSON.stringify({ ...s, item: "" });
+  const wanted = search(s);
   if (wanted === shownSearch) return;
   shownSearch = wanted;
   const number = ++asked;
+  sides = [];
   load(true);
   try {
     await facets(s);
     const started = performance.now(), compared = comparison(s);
     const asks = [body(s), ...(compared ? [{ ...body(s), ...compared.asks }] : [])];
-    const answers = await Promise.all(asks.map(search));
+    const limit = Math.min(MOST, Math.max(PAGE, s.place?.shown ?? 0));
+    const answers = await Promise.all(asks.map((one) => find({ ...one, limit })));
     if (number !== asked) return;
     const took = Math.round(performance.now() - started);
     failing = false;
     sides = answers.map((answer, at) => ({ list: [hits, others][at], asks: asks[at], next: answer.next }));
-    draw(answers.map((answer) => answer.hits), compared);
-    if (!back) scrollTo(0, 0);
+    draw(answers.map((answer) => answer.hits), compared, s.place?.held);
+    scrollTo(0, s.place?.top ?? 0);
     status.textContent = answers[0].hits.length ? `${photographs(total)} searched in ${took} ms`
       : "Nothing found: take a filter away, or say it in other words.";
     load(false);
@@ -72,7 +74,6 @@ async function show({ back = false } = {}) {
   } catch (error) {
     if (number !== asked) return;
     shownSearch = null;
-    sides = [];
     load(false);
     draw([[]], null);
     end.hidden = true;
@@ -89,12 +90,19 @@ function controls(s) {
   if (document.activeElement !== byId("other-words")) byId("other-words").value = s.otherWords;
 }
 
-function draw([one, two], compared) {
+function draw([one, two], compared, held) {
   byId("hits-heading").hidden = byId("other-side").hidden = !compared;
   byId("hits-heading").textContent = compared?.one ?? "";
   byId("others-heading").textContent = compared?.two ?? "";
-  redraw(hits, one.map(card), 0);
-  redraw(others, (two ?? []).map(card), 0);
+  redraw(hits, one.map(card), 0, held);
+  redraw(others, (two ?? []).map(card), 0, held);
+}
+
+// Where somebody is among the hits; while these change, where the address says.
+function place() {
+  if (!sides.length) return state().place;
+  const shown = Math.max(...sides.map((side) => side.list.children.length));
+  return { shown, top: scrollY, held: document.activeElement.dataset.key };
 }
 
 const photographs = (count) => `${count.toLocaleString()} ${count === 1 ? "photograph" : "photographs"}`;
@@ -106,7 +114,7 @@ async function more() {
   if (loading || !open.length) return;
   const number = asked, seen = hits.children.length, held = document.activeElement === end;
   load(true);
-  const pages = await Promise.allSettled(open.map((side) => search({ ...side.asks, cursor: side.next })));
+  const pages = await Promise.allSettled(open.map((side) => find({ ...side.asks, cursor: side.next })));
   if (number !== asked) return;
   load(false);
   pages.forEach(({ value: answer }, at) => {
@@ -170,5 +178,5 @@ new ResizeObserver(([{ target }]) => document.documentElement.style.setProperty(
   .observe(document.querySelector("header"));
 
 byId("export").hidden = !judgements().length;
-watch(show);
+watch(show, place);
 show();

@@ -17,11 +17,11 @@ export function entitle(...parts) {
   document.title = [...parts, "Fashion search"].filter(Boolean).join(" · ");
 }
 
-// Give a list new children. The focus stays on the control of the same key, else goes to the one that took its place,
-// or to the one at `place`.
-export function redraw(list, children, place) {
+// Give a list new children. The focus, if it is there, stays on the control of the same key, or goes to that of `held`;
+// else to the one that took its place, or to the one at `place`.
+export function redraw(list, children, place, held) {
   const controls = () => [...list.querySelectorAll("button, summary")];
-  const before = controls().indexOf(document.activeElement), key = document.activeElement.dataset?.key;
+  const before = controls().indexOf(document.activeElement), key = held ?? document.activeElement.dataset.key;
   list.replaceChildren(...children);
   if (before < 0) return;
   const now = controls();
