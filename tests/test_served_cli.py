@@ -8,7 +8,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -182,6 +184,35 @@ def test_a_server_that_is_told_to_end_leaves_its_store_closed_and_ends_well(inge
     assert process.returncode == 0
     assert "Traceback" not in told
     assert not (ingested / "fashion" / "owner.json").exists(), "only who closes the store takes that away"
+
+
+@pytest.mark.parametrize(("told", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_qdrant_that_never_answers_does_not_hold_the_end_of_a_server(
+    ingested: Path, told: signal.Signals, code: int
+) -> None:
+    asked, go_on = threading.Semaphore(0), threading.Event()
+
+    def hang(*_: object) -> tuple[int, dict[str, str], bytes]:
+        asked.release()
+        go_on.wait()
+        return 0, {}, b""
+
+    with serving() as double, ThreadPoolExecutor() as pool:
+        with EdgeStore(ingested, "fashion") as store, open_store(double.url, "fashion") as copy:
+            copy_collection(store, copy)
+        try:
+            with started(ingested, "--store", double.url, ENGINE_TIMEOUT_S="900") as (process, url):
+                double.fault = hang
+                searching = pool.submit(httpx.get, f"{url}/v1/search?q=coat", timeout=None)
+                assert asked.acquire(timeout=60)
+                assert httpx.get(f"{url}/readyz", timeout=60).status_code == 503
+                process.send_signal(told)
+                assert process.wait(timeout=60) == code
+                assert "being stopped" in searching.result().json()["detail"]
+                assert process.stderr
+                assert "Traceback" not in process.stderr.read()
+        finally:
+            go_on.set()
 
 
 def test_a_server_that_was_killed_is_not_waited_for(ingested: Path, tmp_path: Path) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
 import socket
 import sys
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, NoReturn
 
 import typer
@@ -81,7 +84,7 @@ def serve_command(
     if url := served_at(settings.store, settings.collection):
         raise UsageError(f"{settings.store} / {settings.collection} is served already, at {url}: use that, or end it")
     opened = open_with_encoder(settings, retry_for_s=RETRY_FOR_S)
-    with opened.store:
+    with ending_alone(), opened.store:
         limits = Limits(
             *(settings.server_key or None, body_mb * 1_000_000, in_flight, tuple(allow_origin or ())),
             image_urls=allow_image_urls,
@@ -110,6 +113,22 @@ def end(number: int, frame: object) -> NoReturn:
     """Leave every `with` and end with code 0, as one that was told to; a second signal must not cut that short."""
     signal.signal(number, signal.SIG_IGN)
     sys.exit(0)
+
+
+@contextmanager
+def ending_alone() -> Iterator[None]:
+    """End the process with what is within, if that was told to end; threads that wait for Qdrant would hold it."""
+    try:
+        yield
+    except SystemExit as error:
+        code = int(error.code or 0)
+    except KeyboardInterrupt:
+        print("engine: stopped", file=sys.stderr)
+        code = 130
+    else:
+        return
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def listen(host: str, port: int) -> socket.socket:
