@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from engine.encoder import Encoder, encode_image
 from engine.errors import UsageError
 from engine.passport import check_fingerprint
 from engine.records import Vector
 from engine.store.protocol import Store
-from serve.answers import EmbeddingsAnswer, InferenceAnswer, ModelsAnswer
+from serve.answers import EmbeddingsAnswer, InferenceAnswer, Model, ModelsAnswer
 from serve.fetch import PHOTOGRAPH, from_data_url
-from serve.messages import MAX_TEXT, EmbeddingsRequest, InferenceRequest
+from serve.messages import MAX_TEXT, EmbeddingsRequest, Id, InferenceRequest
 
 
 def embedding_routes(app: FastAPI, store: Store, encoder: Encoder) -> None:
@@ -35,8 +36,14 @@ def embedding_routes(app: FastAPI, store: Store, encoder: Encoder) -> None:
     @app.get("/v1/models", response_model=ModelsAnswer, tags=["embeddings"])
     async def models() -> JSONResponse:
         """List the one model there is, in the shape of OpenAI's API."""
-        one = {"id": encoder.checkpoint.name, "object": "model", "created": 0, "owned_by": "fashion-search-engine"}
-        return JSONResponse({"object": "list", "data": [one]})
+        return JSONResponse({"object": "list", "data": [_model(encoder)]})
+
+    @app.get("/v1/models/{id:path}", response_model=Model, tags=["embeddings"])
+    async def model(id: Id) -> JSONResponse:
+        """Describe the model of a name, in the shape of OpenAI's API."""
+        if not _is_model(encoder, id):
+            raise HTTPException(404, f"this server has no model {id[:80]!r}, only {encoder.checkpoint.name!r}")
+        return JSONResponse(_model(encoder))
 
     @app.post("/infer", response_model=InferenceAnswer, tags=["embeddings"])
     def infer(asked: InferenceRequest) -> JSONResponse:
@@ -100,10 +107,18 @@ def inferred(encoder: Encoder, asked: InferenceRequest) -> dict[str, Any]:
     return {"embeddings": embedded(encoder, kinds["text"], kinds["image"]).tolist(), "usage": None}
 
 
-def _check_model(encoder: Encoder, name: str) -> None:
+def _model(encoder: Encoder) -> dict[str, Any]:
+    return {"id": encoder.checkpoint.name, "object": "model", "created": 0, "owned_by": "fashion-search-engine"}
+
+
+def _is_model(encoder: Encoder, name: str) -> bool:
     checkpoint = encoder.checkpoint
-    if name not in ("", checkpoint.name, checkpoint.fingerprint, checkpoint.fingerprint[:12]):
-        raise UsageError(f"this server embeds with {checkpoint.name!r} only, not with {name!r}")
+    return name in (checkpoint.name, checkpoint.fingerprint, checkpoint.fingerprint[:12])
+
+
+def _check_model(encoder: Encoder, name: str) -> None:
+    if name and not _is_model(encoder, name):
+        raise UsageError(f"this server embeds with {encoder.checkpoint.name!r} only, not with {name!r}")
 
 
 def _coded(row: Vector, form: str | None) -> str | list[float]:

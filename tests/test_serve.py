@@ -182,6 +182,7 @@ def test_the_one_model_is_listed_in_openais_shape_and_can_be_asked_for(client: T
     assert (listed["object"], [one["object"] for one in listed["data"]]) == ("list", ["model"])
     asked = {"input": "a hat", "model": listed["data"][0]["id"]}
     assert client.post("/v1/embeddings", json=asked).json()["model"] == asked["model"]
+    assert client.get(f"/v1/models/{asked['model']}").json() == listed["data"][0]
 
 
 def test_a_qdrant_server_is_answered_as_its_inference_service(client: TestClient) -> None:
@@ -244,6 +245,7 @@ def test_a_payload_that_names_another_file_shows_nobody_its_content(
         ("POST", "/v1/search", b'{"text": "x", "filter": {"mst": []}}', 400),
         ("POST", "/v1/search/image", None, 422),
         ("GET", "/v1/facets?field=nothing", None, 400),
+        ("GET", "/v1/models/openai%2Fclip", None, 404),
         ("GET", "/nowhere", None, 404),
         ("DELETE", "/v1/search", None, 405),
     ],
@@ -496,6 +498,7 @@ def test_every_answer_has_the_form_that_the_openapi_document_gives(ingested: Pat
             ("get", "/v1/items/{id}", client.get("/v1/items/nobody", headers=key), 404),
             ("post", "/v1/embeddings", client.post("/v1/embeddings", json={"input": "x"}, headers=key), 200),
             ("get", "/v1/models", client.get("/v1/models", headers=key), 200),
+            ("get", "/v1/models/{id}", client.get("/v1/models/fashion-small", headers=key), 200),
             ("post", "/infer", client.post("/infer", json={"inputs": [{"data": "x"}]}, headers=key), 200),
             ("get", "/v1/images/{id}/thumb", client.get(thumb, headers=key), 200),
             ("get", "/v1/images/{id}/thumb", client.get(thumb, headers={**key, "If-None-Match": tag}), 304),
