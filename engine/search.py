@@ -25,9 +25,9 @@ SHALLOW = 1_000
 class Query:
     """What is asked for, in any mixture: ``text``, ``images`` (upright RGB), ``like`` and ``unlike`` (ids).
 
-    Ids are item ids or point ids. Each part is a unit vector; the query is their sum by weight, less ``unwanted``
-    texts and ``unlike`` items by theirs; with nothing but unwanted parts it finds what resembles them least. Without
-    any part, it is browsing: the filter alone decides.
+    Ids are item ids or point ids. Each part is the mean of its unit vectors, so that five items to avoid count no more
+    than one; the query is the sum of the parts by weight, less those of ``unwanted`` and of ``unlike``; with nothing
+    but these it finds what resembles them least. Without any part, it is browsing: the filter alone decides.
     """
 
     text: str = ""
@@ -147,12 +147,14 @@ def embed_query(encoder: Encoder, query: Query, stored: Mapping[str, Vector]) ->
     texts = (
         encoder.encode_texts([*wanted_text, *query.unwanted]) if wanted_text or query.unwanted else np.empty((0, 0))
     )
-    parts = [(query.text_weight, row) for row in texts[: len(wanted_text)]]
-    parts += [(query.image_weight, encode_image(encoder, image)) for image in query.images]
-    parts += [(query.like_weight, stored[item]) for item in query.like]
-    parts += [(-query.unwanted_weight, row) for row in texts[len(wanted_text) :]]
-    parts += [(-query.unwanted_weight, stored[item]) for item in query.unlike]
-    total = np.sum([weight * row for weight, row in parts], axis=0)
+    parts = [
+        (query.text_weight, texts[: len(wanted_text)]),
+        (query.image_weight, [encode_image(encoder, image) for image in query.images]),
+        (query.like_weight, [stored[item] for item in query.like]),
+        (-query.unwanted_weight, texts[len(wanted_text) :]),
+        (-query.unwanted_weight, [stored[item] for item in query.unlike]),
+    ]
+    total = np.sum([weight * np.mean(rows, axis=0) for weight, rows in parts if len(rows)], axis=0)
     length = float(np.linalg.norm(total))
     if not length > 1e-6:
         raise UsageError("the parts of the query cancel each other out: change a text or a weight")

@@ -35,7 +35,10 @@ class Asked(BaseModel):
 
 
 class Weights(Asked):
-    """How much each part of a query counts."""
+    """How much each part of a query counts: all photographs together, all `like`, all `unwanted`, all `unlike`.
+
+    Several of a kind are one part, their mean; `unwanted` is the weight of both kinds that are taken away.
+    """
 
     text: Number = 1.0
     images: Number = 1.0
@@ -104,7 +107,7 @@ class UploadedSearch(Asked):
 
 
 class RecommendRequest(Asked):
-    """Stored items to resemble, and others not to: Qdrant's average strategy."""
+    """Stored items to resemble, and others not to: `like` and `unlike` of a search, and Qdrant's average strategy."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"positive": ["15970"], "limit": 12}]})
     positive: Annotated[list[Id], Field(min_length=1, max_length=64)]

@@ -128,6 +128,17 @@ def test_a_mixture_is_the_weighted_sum_of_its_parts(store: Store, encoder: Encod
     np.testing.assert_allclose(vector, total / np.linalg.norm(total), atol=1e-5)
 
 
+def test_many_of_a_kind_count_no_more_than_one(store: Store, encoder: Encoder) -> None:
+    texts = encoder.encode_texts(["red shirt", "stripes", "dots"])
+    names = ["blue-False", "green-True", "white-True"]
+    rows = [record.vector for record in store.retrieve([point_id(name) for name in names], vectors=True)]
+    stored = {name: row for name, row in zip(names, rows, strict=True) if row is not None}
+    like, unlike = stored["blue-False"], (stored["green-True"] + stored["white-True"]) / 2
+    total = texts[0] - 0.5 * (texts[1] + texts[2]) / 2 + like - 0.5 * unlike
+    query = Query("red shirt", ["stripes", "dots"], like=names[:1] * 3, unlike=names[1:])
+    np.testing.assert_allclose(embed_query(encoder, query, stored), total / np.linalg.norm(total), atol=1e-5)
+
+
 def test_grouping_gives_the_best_of_each_value(store: Store, encoder: Encoder) -> None:
     hits = search(store, encoder, Query("red"), Page(limit=10, group_by="colour"))
     assert sorted(str(hit.payload["colour"]) for hit in hits) == sorted(COLOURS)

@@ -134,6 +134,18 @@ def test_more_like_this_leaves_the_example_out(client: TestClient) -> None:
         assert hit["id"] not in ids(answer)
 
 
+def test_a_recommendation_finds_what_a_search_for_the_same_examples_finds(client: TestClient) -> None:
+    examples = ids(client.get("/v1/search?q=dress&limit=5"))
+    women = {"must": [{"key": "gender", "match": {"value": "women"}}]}
+    asked = {"positive": examples[:1], "negative": examples[1:], "filter": women}
+    recommended = client.post("/v1/recommend", json=asked)
+    sought = client.post("/v1/search", json={"like": examples[:1], "unlike": examples[1:], "filter": women})
+    assert ids(recommended) == ids(sought)
+    scores = [[hit["score"] for hit in answer.json()["hits"]] for answer in (recommended, sought)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+    assert client.post("/v1/recommend", json={"positive": ["nobody"]}).status_code == 404
+
+
 def test_an_item_is_found_by_its_id_and_by_its_point_id(client: TestClient) -> None:
     hit = first(client)
     assert client.get(f"/v1/items/{hit['id']}").json()["point_id"] == hit["point_id"]
