@@ -382,6 +382,18 @@ def test_the_focus_stays_where_the_keyboard_has_pressed(page: Page) -> None:
     page.until(lambda: page.focused() == first)
 
 
+def test_browsing_shows_every_photograph_though_one_of_each_product_is_wanted(page: Page) -> None:
+    page.open("?group=1&other=words&with=hat")
+    assert page.problem() == ""
+    assert len(page.titles()) >= 24
+    page.until(lambda: page.titles("#others"))
+    ids = page.script(
+        "return fetch('/v1/search?q=hat&group_by=product_id').then((a) => a.json())"
+        ".then((a) => a.hits.map((hit) => hit.payload.title || hit.payload.captions[0]))"
+    )
+    assert page.titles("#others")[:24] == ids
+
+
 def test_rings_of_focus_lie_within_what_would_cut_them_off(page: Page) -> None:
     page.press("body", Keys.TAB)
     for selector in ("#hits .open", "#hits .acts button"):

@@ -22,16 +22,17 @@ let shownSearch = null;
 function body(s) {
   const asks = { text: s.q, like: s.like, unlike: s.unlike, where: s.where, limit: PAGE };
   if (s.photograph) asks.images = [s.photograph];
-  if (s.group) asks.group_by = "product_id";
+  const looking = s.q.trim() || s.photograph || s.like.length || s.unlike.length;   // there are no groups to browse
+  if (s.group && looking) asks.group_by = "product_id";
   return asks;
 }
 
-// What is compared with the search: how its list is headed, how the other one, and what that asks for instead.
+// What is compared with the search: how its list is headed, how the other one, and what that asks for.
 function comparison(s) {
-  if (s.other === "exact") return { one: "The usual search", two: "Exact search", asks: { exact: true } };
-  if (s.other === "rerank") return { one: "The usual search", two: "No re-ranking", asks: { rerank: "none" } };
+  if (s.other === "exact") return { one: "The usual search", two: "Exact search", asks: { ...body(s), exact: true } };
+  if (s.other === "rerank") return { one: "The usual search", two: "No re-ranking", asks: { ...body(s), rerank: "none" } };
   if (s.other !== "words" || !s.otherWords) return null;
-  return { one: s.q ? `“${s.q}”` : "No words", two: `“${s.otherWords}”`, asks: { text: s.otherWords } };
+  return { one: s.q ? `“${s.q}”` : "No words", two: `“${s.otherWords}”`, asks: body({ ...s, q: s.otherWords }) };
 }
 
 const find = (asks) => call("/v1/search", asks);
@@ -58,7 +59,7 @@ async function show() {
   try {
     await facets(s);
     const started = performance.now(), compared = comparison(s);
-    const asks = [body(s), ...(compared ? [{ ...body(s), ...compared.asks }] : [])];
+    const asks = [body(s), ...(compared ? [compared.asks] : [])];
     const limit = Math.min(MOST, Math.max(PAGE, s.place?.shown ?? 0));
     const answers = await Promise.all(asks.map((one) => find({ ...one, limit })));
     if (number !== asked) return;
