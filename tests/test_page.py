@@ -382,6 +382,14 @@ def test_the_focus_stays_where_the_keyboard_has_pressed(page: Page) -> None:
     page.until(lambda: page.focused() == first)
 
 
+def test_the_keyboard_gets_past_the_filters_in_one_step(page: Page) -> None:
+    page.press("body", Keys.TAB)
+    assert page.focused() == "skip"
+    assert page.one("#skip").rect["width"] > 50
+    page.driver.switch_to.active_element.send_keys(Keys.ENTER)
+    assert page.focused() == page.script("return document.querySelector('#hits .open').dataset.key")
+
+
 def test_browsing_shows_every_photograph_though_one_of_each_product_is_wanted(page: Page) -> None:
     page.open("?group=1&other=words&with=hat")
     assert page.problem() == ""

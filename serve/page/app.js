@@ -160,6 +160,7 @@ byId("filters").addEventListener("click", (event) => {
   event.target.ariaExpanded = String(byId("facets").classList.toggle("shown"));
 });
 end.addEventListener("click", more);
+byId("skip").addEventListener("click", () => (hits.querySelector(".open") ?? hits).focus());
 addEventListener("key", () => chips(state()));   // their pictures were asked for before the key was known
 addEventListener("keydown", (event) => {
   const typingNow = /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement?.tagName);
