@@ -402,6 +402,18 @@ def test_browsing_shows_every_photograph_though_one_of_each_product_is_wanted(pa
     assert page.titles("#others")[:24] == ids
 
 
+def test_a_search_that_takes_long_is_seen_to_go_on(page: Page) -> None:
+    opacity = "return getComputedStyle(document.querySelector('main')).opacity"
+    page.script(
+        "window.real = fetch; window.fetch = (...asked) => new Promise((resolve) => { window.goOn = () => {"
+        " window.fetch = real; resolve(real(...asked)); }; })"
+    )
+    page.one("#words").send_keys("denim")
+    page.until(lambda: page.script(opacity) == "0.5")
+    page.script("goOn()")
+    page.until(lambda: page.settled() and page.script(opacity) == "1")
+
+
 def test_rings_of_focus_lie_within_what_would_cut_them_off(page: Page) -> None:
     page.press("body", Keys.TAB)
     for selector in ("#hits .open", "#hits .acts button"):
