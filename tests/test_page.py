@@ -414,6 +414,22 @@ def test_a_search_that_takes_long_is_seen_to_go_on(page: Page) -> None:
     page.until(lambda: page.settled() and page.script(opacity) == "1")
 
 
+def test_on_a_phone_the_search_box_is_wide_enough_for_what_is_asked(page: Page) -> None:
+    page.size(320, 568)
+    assert page.one("#words").rect["width"] >= 160
+    assert page.script("return document.documentElement.scrollWidth") <= 320
+
+
+def test_on_a_short_screen_nothing_sticks_over_the_hits_but_what_went_wrong(page: Page) -> None:
+    page.size(320, 256)
+    page.open("?q=coat")
+    page.scroll_down()
+    bottom = "return document.querySelector(arguments[0]).getBoundingClientRect().bottom"
+    assert page.script(bottom, "header") < 0
+    page.script("document.querySelector('#problem').textContent = 'The server cannot be reached.'")
+    assert page.script(bottom, "#problem") == 256
+
+
 def test_rings_of_focus_lie_within_what_would_cut_them_off(page: Page) -> None:
     page.press("body", Keys.TAB)
     for selector in ("#hits .open", "#hits .acts button"):
