@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -230,14 +231,10 @@ def find_checkpoint(model: str) -> Checkpoint:
     Raises:
         CheckpointError: a folder that is no checkpoint, or a hub that cannot be reached.
     """
-    try:
-        folder = Path(model).expanduser()
-    except RuntimeError:  # the home of somebody who is not there
-        folder = Path(model)
-    if not folder.exists() and (BUNDLED / model).is_dir():
-        folder = BUNDLED / model
+    folder = Path(os.path.expanduser(model))  # noqa: PTH111 - leaves the home of somebody who is not there alone
     if not folder.exists():
-        folder = _download(model)
+        bundled = BUNDLED / model
+        folder = bundled if bundled.is_dir() else _download(model)
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} is no checkpoint: it has no config.json (a Hugging Face CLIP folder has)")
     return Checkpoint(folder.resolve())

@@ -107,20 +107,17 @@ class EdgeStore:
         """Replace the whole payload of each point id; the vectors stay."""
         for id, payload in payloads.items():
             check_payload(id, payload, self.spec().fields)
-        ids = list(payloads)
-        known = {record.id for record in self._retrieve(ids, payload=False)}
-        if absent := [id for id in ids if id not in known]:
+        known = {record.id for record in self._retrieve(list(payloads), payload=False)}
+        if absent := [id for id in payloads if id not in known]:
             raise StoreError(f"no point {absent[0]} in {self.collection!r}: nothing was changed")
-        with self._owner.writing(4096 * len(ids)) as shard:
+        with self._owner.writing(4096 * len(payloads)) as shard:
             for id, payload in payloads.items():
                 shard.update(qe.UpdateOperation.overwrite_payload([id], dict(payload)))
 
     def delete(self, ids: Sequence[str]) -> int:
         """Delete points by id; return how many existed."""
         with self._owner.writing(0) as shard:
-            there: list[int | uuid.UUID | str] = [
-                record.id for record in self._retrieve(list(dict.fromkeys(ids)), payload=False)
-            ]
+            there: list[int | uuid.UUID | str] = [record.id for record in self._retrieve(ids, payload=False)]
             if there:
                 # The promise in collection.json goes down before the points do.
                 self._owner.promise(self.count() - len(there), at_most=True)
@@ -200,7 +197,7 @@ class EdgeStore:
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False, patches: bool = False) -> list[Record]:
         """Return the points that exist, in the order of ``ids``."""
         names = vector_names(self.spec(), vectors=vectors, patches=patches)
-        found = {record.id: record for record in self._retrieve(list(dict.fromkeys(ids)), names=names)}
+        found = {record.id: record for record in self._retrieve(ids, names=names)}
         return [found[key] for key in map(checked_id, ids) if key in found]
 
     def count(self, filter: FilterJSON | None = None) -> int:
@@ -273,7 +270,7 @@ class EdgeStore:
         return [[Hit(str(hit.id), hit.score, hit.payload or {}) for hit in answer] for answer in answers]
 
     def _retrieve(self, ids: Sequence[str], *, payload: bool = True, names: Sequence[str] = ()) -> list[Record]:
-        keys: list[int | uuid.UUID | str] = [checked_id(id) for id in ids]
+        keys: list[int | uuid.UUID | str] = [*dict.fromkeys(map(checked_id, ids))]
         with self._owner.reading() as shard:
             return [_record(each) for each in shard.retrieve(keys, payload, list(names) or False)]
 
