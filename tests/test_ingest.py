@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 from workshop import CountingEncoder, Shop, paint, vectors_of
 
 from engine.encoder import Encoder
 from engine.errors import SourceError, StoreFull
-from engine.records import Item, Point, Record, Rejected, point_id
+from engine.records import Item, Point, Record, Rejected, Vector, point_id
 from engine.store.edge import EdgeStore
 from ingest import worker
 from ingest.ledger import Ledger
@@ -281,6 +282,39 @@ def test_a_new_prefix_reuses_every_vector(shop: Shop) -> None:
     assert shop.loaded == 0 and sorted(shop.points()) == [f"spring/photo-{n:02}" for n in range(4)]
 
 
+def test_what_the_store_did_not_take_is_written_by_the_next_run(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger must not know of it: the number of points is the same before and after, and would not tell."""
+
+    def full(*_: object) -> None:
+        raise StoreFull("no room")
+
+    paths = fill(shop, 3)
+    shop.ingest()
+    before = vectors_of(shop.points())
+    for write, change in (
+        ("upsert", lambda: paint(paths[0], 70)),
+        ("set_payload", lambda: paths[1].with_suffix(".txt").write_text("a red dress")),
+    ):
+        change()
+        with monkeypatch.context() as patched:
+            patched.setattr(EdgeStore, write, full)
+            with pytest.raises(StoreFull):
+                shop.ingest()
+        assert shop.ingest() == Summary(found=3, indexed=1, unchanged=2, metadata=int(write == "set_payload"))
+    assert not same_vector(vectors_of(shop.points())["photo-00"], before["photo-00"])
+    assert shop.payloads()["photo-01"]["captions"] == ["a red dress"]
+
+
+def test_a_file_that_was_quarantined_and_is_gone_is_neither_missing_nor_pruned(shop: Shop) -> None:
+    fill(shop, 2)
+    broken = shop.photos / "broken.jpg"
+    for prune in (False, True):
+        broken.write_bytes(b"\xff\xd8\xff\xe0 no more")
+        assert shop.ingest().quarantined == 1
+        broken.unlink()
+        assert shop.ingest(prune=prune) == Summary(found=2, unchanged=2)
+
+
 # --- twins
 
 
@@ -353,6 +387,41 @@ def test_a_vector_is_not_borrowed_from_a_point_that_a_killed_run_has_changed(sho
     shop.ingest()
     after = vectors_of(shop.points())
     assert same_vector(after["a-copy"], before["photo-01"]) and not same_vector(after["photo-01"], before["photo-01"])
+
+
+def test_a_vector_that_a_killed_run_has_replaced_is_neither_borrowed_nor_kept(shop: Shop) -> None:
+    """As if killed after the store and before the ledger, with as many points as before."""
+    paths = fill(shop, 3)
+    shop.ingest()
+    before = vectors_of(shop.points())
+    ledger = shop.store_folder / "fashion" / "ledger.sqlite"
+    shutil.copy(ledger, shop.store_folder / "kept")
+    old = [path.read_bytes() for path in paths]
+    for path in paths[1:]:
+        paint(path, 61 + paths.index(path))
+    shop.ingest()
+    for leftover in ledger.parent.glob("ledger.sqlite*"):
+        leftover.unlink()
+    shutil.copy(shop.store_folder / "kept", ledger)
+    (shop.photos / "a-copy.png").write_bytes(old[1])
+    paths[2].write_bytes(old[2])
+    touch(paths[2])
+    assert shop.ingest() == Summary(found=4, indexed=3, unchanged=1)
+    after = vectors_of(shop.points())
+    assert same_vector(after["a-copy"], before["photo-01"]) and not same_vector(after["photo-01"], before["photo-01"])
+    assert same_vector(after["photo-02"], before["photo-02"])
+
+
+def test_the_first_in_the_sources_order_owns_the_bytes_however_batches_are_cut_and_embedded(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "BATCH_PHOTOGRAPHS", 1)
+    paths = fill(shop, 3)
+    for path in paths:
+        shutil.copy(path, path.with_name(f"z-{path.name}"))
+    assert shop.ingest(workers=3) == Summary(found=6, indexed=3, duplicate=3)
+    owners = {name: payload.get("duplicate_of") for name, payload in shop.payloads().items()}
+    assert owners == {f"{z}photo-{n:02}": f"photo-{n:02}" if z else None for n in range(3) for z in ("", "z-")}
 
 
 def test_two_files_swap_their_contents(shop: Shop) -> None:
@@ -482,6 +551,50 @@ def test_pruning_one_source_leaves_the_other_alone(shop: Shop) -> None:
     (other / "other-0.png").unlink()
     assert shop.ingest(prune=True) == Summary(found=2, unchanged=2, pruned=1)
     assert "other-0" in shop.points()
+
+
+def test_pruning_the_folder_to_which_one_file_was_moved_leaves_those_that_stayed(shop: Shop) -> None:
+    paths = fill(shop, 3)
+    other = shop.photos.parent / "other"
+    other.mkdir()
+    shop.ingest()
+    paths[0].rename(other / paths[0].name)
+    assert shop.ingest(other, prune=True) == Summary(found=1, indexed=1, metadata=1)
+    assert sorted(shop.points()) == ["photo-00", "photo-01", "photo-02"]
+    assert shop.ingest(prune=True) == Summary(found=2, unchanged=2)
+
+
+def test_a_photograph_moved_to_another_source_under_another_name_is_no_duplicate_of_what_is_gone(shop: Shop) -> None:
+    paths = fill(shop, 2)
+    other = shop.photos.parent / "other"
+    other.mkdir()
+    shop.ingest()
+    paths[0].rename(other / "another-name.png")
+    shutil.copy(paths[1], other / "copy.png")
+    summary = shop.ingest(other)
+    assert (summary.indexed, summary.duplicate, summary.reused) == (1, 1, 1)
+    payloads = shop.payloads()
+    assert "duplicate_of" not in payloads["another-name"] and payloads["copy"]["duplicate_of"] == "photo-01"
+
+
+def test_the_same_folder_through_a_link_is_no_other_folder_with_the_same_ids(shop: Shop) -> None:
+    fill(shop, 2)
+    link = shop.photos.parent / "link"
+    link.symlink_to(shop.photos)
+    shop.ingest()
+    assert shop.ingest(link) == Summary(found=2, indexed=2, metadata=2)
+    assert shop.loaded == 0
+
+
+def test_a_photograph_belongs_to_the_table_that_named_it_last(shop: Shop) -> None:
+    fill(shop, 2)
+    first, second = (shop.photos.parent / f"{name}.csv" for name in ("a", "b"))
+    for table in (first, second):
+        table.write_text("id,image\ncoat,photos/photo-00.png\nhat,photos/photo-01.png\n")
+        shop.ingest(table)
+    first.write_text("id,image\nhat,photos/photo-01.png\n")
+    assert shop.ingest(first, prune=True).pruned == 0
+    assert sorted(shop.points()) == ["coat", "hat"]
 
 
 def test_pruning_one_table_leaves_another_in_the_same_folder_alone(shop: Shop) -> None:
@@ -621,6 +734,26 @@ def test_without_its_ledger_an_archive_does_not_miss_what_lay_beside_it(shop: Sh
     assert shop.ingest(shop.photos.parent / "more.tar", prune=True, foreign=2) == Summary(found=1, indexed=1)
 
 
+def test_a_point_that_was_lost_with_its_file_is_forgotten(shop: Shop) -> None:
+    paths = fill(shop, 3)
+    shop.ingest()
+    with EdgeStore(shop.store_folder, "fashion") as store:
+        store.delete([point_id("photo-01")])
+    paths[1].unlink()
+    assert shop.ingest() == shop.ingest() == Summary(found=2, unchanged=2)
+
+
+def test_without_its_ledger_a_folder_does_not_miss_what_lay_in_one_whose_name_begins_alike(shop: Shop) -> None:
+    fill(shop, 2)
+    longer = shop.photos.with_name("photos-of-last-year")
+    paint(longer / "old.png", 40)
+    shop.ingest(longer)
+    for path in [longer / "old.png", *(shop.store_folder / "fashion").glob("ledger.sqlite*")]:
+        path.unlink()
+    assert shop.ingest(prune=True, foreign=1) == Summary(found=2, indexed=2)
+    assert "old" in shop.points()
+
+
 def test_without_its_ledger_everything_is_embedded_again_and_what_is_gone_can_be_pruned(shop: Shop) -> None:
     paths = fill(shop, 5)
     shop.ingest()
@@ -683,6 +816,31 @@ def test_memory_is_bounded_by_photographs_and_by_bytes(shop: Shop, monkeypatch: 
     gc.collect()
     shop.ingest(on_progress=count, id_prefix="again/")
     assert 2 <= most <= 4 * in_flight
+
+
+def test_an_encoder_that_is_not_parallel_is_given_one_batch_at_a_time(
+    shop: Shop, bundled_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered = threading.Lock()
+    together: list[bool] = []
+
+    class Alone(CountingEncoder):
+        parallel = False
+
+        def encode_photographs(self, pixels: npt.NDArray[np.uint8]) -> tuple[Vector, Vector | None]:
+            first = entered.acquire(blocking=False)
+            together.append(not first)
+            try:
+                return super().encode_photographs(pixels)
+            finally:
+                if first:
+                    entered.release()
+
+    monkeypatch.setattr("workshop.CountingEncoder", Alone)
+    monkeypatch.setattr(worker, "BATCH_PHOTOGRAPHS", 8)
+    fill(shop, 48)
+    assert shop.ingest(workers=3).indexed == 48
+    assert together == [False] * 6
 
 
 def test_several_workers_give_the_same_as_one(drawings: Path, shop: Shop, ingested: Path) -> None:
