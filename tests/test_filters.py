@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import FilterError
-from engine.filters import check_filter, load_filter, parse_where
+from engine.filters import check_filter, joined, load_filter, parse_where, without
 from engine.records import FieldKind
 
 FIELDS: dict[str, FieldKind] = {
@@ -166,6 +166,9 @@ def test_the_kind_of_the_field_decides_what_a_value_is(clause: str, checked: dic
         ({"must": [{"key": "year", "match": {"value": True}}]}, "True is no whole number"),
         ({"must": [{"key": "price", "range": {"lt": True}}]}, "True is no number"),
         ({"must": [{"key": "price", "range": {}}]}, "cannot read range"),
+        ({"must": [{"key": "price", "range": {"lt": None}}]}, "cannot read range"),
+        ({"must": [{"key": "hat", "range": {"lt": 1}}]}, "'hat' is a bool field, which has no order"),
+        ({"must": [{"key": "title", "match": {"text": " "}}]}, "' ' is no text to search in 'title'"),
         ({"must": [{"key": "price", "range": {"below": 5}}]}, "cannot read range"),
         ({"must": [{"key": "price", "range": {"lt": float("nan")}}]}, "nan is no number"),
         ({"must": [{"key": "price", "range": {"lt": 10**400}}]}, "is no number"),
@@ -210,6 +213,49 @@ def test_the_ends_of_the_calendar_are_dates_like_others() -> None:
 def test_a_nested_filter_is_checked_against_the_fields_inside() -> None:
     filter = {"must": [{"nested": {"key": "offers", "filter": {"must": [{"key": "price", "range": {"lt": 5}}]}}}]}
     assert check_filter(filter, {"offers[].price": "float"}) == filter
+    named = {"must": [{"nested": {**filter["must"][0]["nested"], "key": "offers[]"}}]}
+    assert check_filter(named, {"offers[].price": "float"}) == named
+    for fields in ({"price": "float"}, {"offers.price": "float"}):
+        with pytest.raises(FilterError, match=r"no field 'offers\[\].price'"):
+            check_filter(filter, fields)  # type: ignore[arg-type]
+
+
+RED = {"key": "colour", "match": {"value": "red"}}
+
+
+@pytest.mark.parametrize(
+    ("written", "checked"),
+    [
+        ({"must": RED, "should": None, "must_not": None}, {"must": [RED]}),
+        ({"must": [{**RED, "range": None}]}, {"must": [RED]}),
+        ({"must": [{**RED, "key": "colour[]"}]}, {"must": [{**RED, "key": "colour[]"}]}),
+        (
+            {"must": [{"key": "price", "range": {"lt": 5, "gte": None}}]},
+            {"must": [{"key": "price", "range": {"lt": 5}}]},
+        ),
+        ({"must": [{"key": "hat", "is_empty": True}]}, {"must": [{"is_empty": {"key": "hat"}}]}),
+        ({"must": [{"key": "hat", "is_empty": False}]}, {"must": [{"must_not": [{"is_empty": {"key": "hat"}}]}]}),
+        ({"must": [{"key": "hat", "match": {"any": []}}]}, {"must": [{"has_id": []}]}),
+        (
+            {"must": [{"key": "hat", "match": {"except": [True]}}]},
+            {"must": [{"must_not": [{"is_empty": {"key": "hat"}}, {"key": "hat", "match": {"value": True}}]}]},
+        ),
+        (
+            {"must": {"has_id": "6E2F9D1C-6A7A-5D0E-9C53-0C1F8F3B7A11"}},
+            {"must": [{"has_id": ["6e2f9d1c-6a7a-5d0e-9c53-0c1f8f3b7a11"]}]},
+        ),
+    ],
+)
+def test_what_can_be_written_in_several_ways_has_one_canonical_form(written: Any, checked: Any) -> None:
+    assert check_filter(written, FIELDS) == checked
+
+
+def test_filters_are_joined_so_that_all_that_say_anything_must_hold() -> None:
+    women: dict[str, Any] = {"should": [{"key": "gender", "match": {"value": "women"}}]}
+    assert joined(None, {}) is joined() is None
+    assert joined(None, women, {}) == women
+    assert joined(women, {"must": [RED]}) == {"must": [women, {"must": [RED]}]}
+    assert without(women, ["a"]) == {"must": [women, {"must_not": [{"has_id": ["a"]}]}]}
 
 
 def test_a_filter_nested_without_end_is_refused() -> None:
@@ -221,6 +267,11 @@ def test_a_filter_nested_without_end_is_refused() -> None:
         filter = {"must": [filter]}
     with pytest.raises(FilterError, match="nested"):
         check_filter(filter, FIELDS)
+    inside: dict[str, Any] = {}
+    for _ in range(1000):
+        inside = {"must": [{"nested": {"key": "offers", "filter": inside}}]}
+    with pytest.raises(FilterError, match="nested"):
+        check_filter(inside, FIELDS)
     with pytest.raises(FilterError):
         load_filter('{"must":' * 100_000 + "1" + "}" * 100_000)
 

@@ -124,6 +124,50 @@ def test_a_photograph_that_is_not_in_the_gallery_stays_in_the_denominator() -> N
     assert found.worst[0].rank is None
 
 
+def test_a_photograph_that_is_not_in_the_gallery_is_never_found_however_few_captions_there_are() -> None:
+    toy = Toy(photographs=8)
+    found = examine(toy.items, toy.gallery(slice(0, 6)), toy.embed, resamples=100)
+    for section in (found.sections[0], found.sections[3]):
+        assert values(section)["hit@10"] == 0.75
+    assert values(found.sections[4])["hit@10"] == 0.75
+
+
+def test_a_photograph_that_is_not_in_the_gallery_has_no_ceiling_by_one_of_the_same_caption_that_is() -> None:
+    toy = Toy(photographs=8)
+    toy.items[7] = replace(toy.items[7], captions=toy.items[0].captions)
+    found = examine(toy.items, toy.gallery(slice(0, 7)), toy.embed, resamples=100)
+    ceiling = next(figure.ceiling for figure in found.sections[0].figures if figure.name == "hit@10")
+    assert ceiling == 7 / 8
+
+
+def test_intervals_are_those_of_whole_products() -> None:
+    toy = Toy(photographs=80)
+    wrong = [f"garment {n if n // 4 % 2 else (n + 7) % 80}" for n in range(80)]  # of every second product all
+    items = [replace(item, captions=(caption,)) for item, caption in zip(toy.items, wrong, strict=True)]
+    alone = [replace(item, payload={}) for item in items]
+    for place in (0, 3):
+        widths = []
+        for asked in (items, alone):
+            hit = examine(asked, toy.gallery(), toy.embed, resamples=300).sections[place].figures[0]
+            assert hit.value == 0.5
+            widths.append(hit.high - hit.low)
+        assert widths[0] == pytest.approx(2 * widths[1], rel=0.2)
+
+
+def test_captions_that_differ_in_case_and_spacing_only_are_one_candidate() -> None:
+    toy = Toy()
+    toy.items[1] = replace(toy.items[1], captions=("GARMENT  0",))
+    found = examine(toy.items, toy.gallery(), toy.embed, resamples=10)
+    assert [section.figures[0].gallery for section in found.sections] == [240, 240, 240, 239, 239]
+
+
+def test_in_galleries_of_32_a_photograph_is_asked_for_by_its_first_caption() -> None:
+    toy = Toy()
+    items = [replace(item, captions=(*item.captions, f"garment {n + 9}")) for n, item in enumerate(toy.items[:200])]
+    found = examine(items, toy.gallery(), toy.embed, resamples=10)
+    assert [values(section)["hit@1"] for section in found.small_galleries] == [1, 1]
+
+
 def test_galleries_of_32_are_kept_apart_from_the_full_gallery() -> None:
     toy = Toy(noise=0.5)
     found = examine(toy.items, toy.gallery(), toy.embed, resamples=100)
@@ -152,6 +196,7 @@ def test_by_product_any_view_of_the_product_is_right() -> None:
     assert values(found.sections[0])["hit@1"] == 0
     assert values(found.sections[1])["hit@1"] == 1
     assert values(found.sections[1])["recall@1"] == 0.25
+    assert {group.figure.value for group in found.groups} == {1}
 
 
 def test_attribute_fields_come_from_the_data_and_small_groups_are_left_out() -> None:
@@ -204,11 +249,12 @@ def test_an_index_that_returns_an_equal_photograph_instead_agrees() -> None:
 def test_captions_cut_and_items_without_captions_are_counted() -> None:
     toy = Toy()
     toy.items[0] = replace(toy.items[0], captions=())
+    toy.items[1] = replace(toy.items[1], captions=(" ",))
     found = examine(
         toy.items, toy.gallery(), toy.embed, count_tokens=lambda text: len(text), token_limit=10, resamples=10
     )
-    assert (found.items_without_caption, found.queries) == (1, 239)
-    assert found.captions_cut == 239 - 99  # "garment 1" .. "garment 99" have at most 10 letters
+    assert (found.items_without_caption, found.queries) == (2, 238)
+    assert found.captions_cut == 238 - 98  # "garment 2" .. "garment 99" have at most 10 letters
     assert examine(toy.items, toy.gallery(), toy.embed, resamples=10).captions_cut is None
 
 

@@ -85,3 +85,26 @@ def test_a_payload_passes_exactly_when_the_engine_says_so(store: EdgeStore, filt
     records, _ = store.scroll(filter=checked or None, limit=100)
     expected = sorted(str((record.payload or {})["item_id"]) for record in records)
     assert [str(n) for n, p in enumerate(PAYLOADS) if matches(checked, {**p, "item_id": str(n)})] == expected
+
+
+@pytest.mark.parametrize(
+    ("where", "payload"),
+    [
+        ("stock=1", {"stock": True}),
+        ("stock=1", {"stock": 1.0}),
+        ("hat=true", {"hat": 1}),
+        ("stock<5", {"stock": True}),
+        ("stock<5", {"stock": "4"}),
+        ("seen<2024-02-01", {"seen": 2023}),
+        ("seen<2024-02-01", {"seen": "long ago"}),
+    ],
+)
+def test_what_a_source_says_in_another_kind_than_the_field_has_does_not_pass(where: str, payload: Payload) -> None:
+    """The engine holds no such payload, so it cannot be asked."""
+    raw = parse_where([where])
+    assert raw is not None
+    assert not matches(check_filter(raw, FIELDS), payload)
+
+
+def test_a_payload_without_an_id_has_no_point_id() -> None:
+    assert not matches({"must": [{"has_id": [point_id("0")]}]}, {"colour": "red"})

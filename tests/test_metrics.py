@@ -32,6 +32,7 @@ from eval.figures import Bootstrap, rank_figures
 from eval.metrics import (
     NEVER,
     Ranks,
+    best_and_worst,
     hit_at,
     median_rank,
     ranks_from_lists,
@@ -164,10 +165,28 @@ def test_an_answer_that_the_gallery_lacks_is_never_found_and_counts() -> None:
     ranks = ranks_of_relevant(scores, [np.array([-1, 0])])
     assert ranks.of(0).tolist() == [1, NEVER]
     assert recall_at(ranks, 2).tolist() == [0.5]
+    assert (ranks.relevant.tolist(), ranks.found.tolist()) == ([2], [1])
 
 
 def test_an_id_returned_twice_counts_where_it_came_first() -> None:
     assert ranks_of_run([["a", "a", "b"]], [{"a", "b"}], gallery=3).of(0).tolist() == [1, 3]
+    assert ranks_of_run([["a", "b"]], [["b", "b"]], gallery=3).of(0).tolist() == [2]
+
+
+def test_the_median_rank_of_no_query_at_all_is_that_of_nothing_found() -> None:
+    assert median_rank(ranks_from_lists([], 9)) == math.inf
+
+
+def test_the_best_and_the_worst_queries_are_none_twice_the_worst_first_and_among_equals_from_everywhere() -> None:
+    ranks = ranks_from_lists([np.array([rank]) for rank in (3, 1, 9, 2, NEVER)], 20)
+    assert best_and_worst(ranks, 2, 0) == ([1, 3], [4, 2])
+    assert best_and_worst(ranks, 12, 0) == ([1, 3], [4, 2])
+    assert best_and_worst(ranks_from_lists([np.array([1])], 20), 12, 0) == ([0], [0])
+    equal = ranks_from_lists([np.array([1])] * 100, 20)
+    chosen = [best_and_worst(equal, 12, seed) for seed in range(5)]
+    assert chosen == [best_and_worst(equal, 12, seed) for seed in range(5)]
+    assert len({tuple(best) for best, _ in chosen}) == len({tuple(worst) for _, worst in chosen}) == 5
+    assert all(set(best).isdisjoint(worst) and max(best) > 50 for best, worst in chosen)
 
 
 def test_relevance_that_does_not_fit_the_scores_is_refused() -> None:
