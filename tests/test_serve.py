@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from starlette.types import Message, Receive, Scope, Send
 from workshop import over_http
 
 from engine.encoder import Encoder
-from engine.errors import CheckpointError, StoreUnavailable
+from engine.errors import CheckpointError, PassportError, StoreUnavailable
 from engine.records import Vector
 from engine.store.edge import EdgeStore
 from serve import guard, watch
@@ -114,6 +115,74 @@ def test_pages_follow_each_other_without_a_gap_or_a_duplicate(client: TestClient
     assert len(set(seen)) == 48
 
 
+def test_every_parameter_of_an_address_means_what_the_same_field_of_a_body_means(client: TestClient) -> None:
+    plain = client.post("/v1/search", json={"text": "coat"}).json()
+    page = client.post("/v1/search", json={"text": "coat", "limit": 5}).json()
+    item = plain["hits"][3]["id"]
+    changing: dict[str, Any] = {
+        **{"where": ["gender=women"], "like": [item], "unlike": [item], "unwanted": ["floral"], "limit": 3},
+        **{"cursor": page["next"], "group_by": "gender", "min_score": plain["hits"][3]["score"]},
+    }
+    for name, value in changing.items():
+        by_address = client.get("/v1/search", params={"q": "coat", name: value}).json()
+        assert by_address == client.post("/v1/search", json={"text": "coat", name: value}).json(), name
+        assert by_address != plain, name
+    assert client.get("/v1/search", params={"q": "coat", "rerank": "cross"}).status_code == 400
+    for exact in (False, True):
+        asked = {"exact": exact, "explain": True}
+        by_address = client.get("/v1/search", params={"q": "coat", **asked}).json()
+        by_body = client.post("/v1/search", json={"text": "coat", **asked}).json()
+        for answer in (by_address, by_body):
+            assert (answer["explain"]["exact"], answer["explain"]["tokens"]) == (exact, 3)
+        assert by_address["hits"] == by_body["hits"] == plain["hits"]
+
+
+def test_a_form_has_words_filters_and_pages_beside_its_photograph(client: TestClient) -> None:
+    hit = first(client)
+    photograph = Path(hit["payload"]["uri"]).read_bytes()
+
+    def ask(**more: Any) -> Any:
+        return client.post("/v1/search/image", files={"file": photograph}, data=more).json()
+
+    plain = ask(limit=6)
+    assert [one["id"] for one in ask(limit=4, cursor=ask(limit=2)["next"])["hits"]] == [
+        one["id"] for one in plain["hits"][2:]
+    ]
+    assert {one["payload"]["gender"] for one in ask(where="gender=men")["hits"]} == {"men"}
+    both = client.post("/v1/search", json={"text": "coat", "images": [data_url(hit["payload"]["uri"])], "limit": 6})
+    assert ask(q="coat", limit=6) == both.json() != plain
+
+
+def test_a_recommendation_heeds_what_it_should_not_resemble_its_filter_and_its_limit(client: TestClient) -> None:
+    hits = client.get("/v1/search", params={"q": "a red dress"}).json()["hits"]
+    good, bad = hits[0]["id"], hits[1]["id"]
+
+    def ask(**more: Any) -> list[str]:
+        return ids(client.post("/v1/recommend", json={"positive": [good], "limit": 48, **more}))
+
+    plain = ask()
+    assert len(plain) == 47
+    less = ask(negative=[bad])
+    assert bad in plain and bad not in less and less != [one for one in plain if one != bad]
+    women = ids(client.get("/v1/search", params={"where": "gender=women", "limit": 48}))
+    assert set(ask(filter={"must": [{"key": "gender", "match": {"value": "women"}}]})) == set(women) - {good}
+    assert ask(limit=2) == plain[:2] == ids(client.get(f"/v1/items/{good}/similar", params={"limit": 2}))
+
+
+def test_browsing_gives_no_score_and_the_last_page_no_next(client: TestClient) -> None:
+    answer = client.get("/v1/search", params={"where": "gender?", "limit": 48}).json()
+    assert (len(answer["hits"]), answer["next"]) == (48, None)
+    assert not any("score" in hit for hit in answer["hits"])
+    assert client.get("/v1/search", params={"limit": 47}).json()["next"]
+
+
+def test_no_page_is_promised_that_a_cursor_cannot_reach(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.app.DEEPEST", 20)
+    for limit, follows in ((20, True), (21, False)):
+        answer = client.get("/v1/search", params={"q": "coat", "limit": limit}).json()
+        assert (len(answer["hits"]), answer["next"] is not None) == (limit, follows)
+
+
 def test_a_photograph_finds_itself_uploaded_or_in_a_data_url(client: TestClient) -> None:
     hit = first(client)
     uploaded = client.post("/v1/search/image", files={"file": Path(hit["payload"]["uri"]).read_bytes()})
@@ -159,6 +228,8 @@ def test_facets_count_what_passes_the_filter(client: TestClient) -> None:
     assert sum(counts.values()) == whole["total"] == 48
     some = client.get("/v1/facets", params={"field": "gender", "where": "gender=women"}).json()
     assert some["total"] == counts["women"]
+    assert some["facets"]["gender"] == [{"value": "women", "count": counts["women"]}]
+    assert len(client.get("/v1/facets", params={"field": "gender", "limit": 1}).json()["facets"]["gender"]) == 1
 
 
 def test_embeddings_come_in_openais_shape_for_words_and_photographs(
@@ -216,6 +287,7 @@ def test_pictures_come_with_an_etag_and_are_not_sent_twice(client: TestClient) -
     for address in (hit["image"], hit["thumb"] + "?w=96"):
         answer = client.get(address)
         assert answer.headers["content-type"] == "image/jpeg"
+        assert answer.headers["cache-control"] == "private, max-age=3600", "who needs a key leaves no copy to others"
         Image.open(io.BytesIO(answer.content)).verify()
         for shown in (answer.headers["etag"], "*"):
             again = client.get(address, headers={"If-None-Match": shown})
@@ -274,14 +346,46 @@ def test_what_a_user_gets_wrong_is_told_as_a_problem_document(
 
 
 def test_a_key_is_asked_of_everybody_but_the_watchers(ingested: Path, bundled_encoder: Encoder) -> None:
+    right = {"X-API-Key": "secret"}
     for client in client_of(ingested, bundled_encoder, Limits(key="secret")):
-        assert client.get("/v1/search?q=x").status_code == 401
-        assert client.get("/v1/search?q=x", headers={"X-API-Key": "wrong"}).status_code == 401
-        assert client.get("/metrics").status_code == 401
-        assert client.get("/v1/search?q=x", headers={"X-API-Key": "secret"}).status_code == 200
-        assert client.get("/v1/search?q=x", headers={"Authorization": "Bearer secret"}).status_code == 200
-        assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
-        assert client.get("/").status_code == 200
+        for path in ("/healthz", "/readyz", "/", "/page/app.js"):
+            assert client.get(path).status_code == 200, path
+        asked = {
+            (method.upper(), path)
+            for path, methods in client.get("/openapi.json", headers=right).json()["paths"].items()
+            for method in methods
+            if path not in ("/healthz", "/readyz")
+        }
+        assert len(asked) > 10
+        unlisted = (
+            "/openapi.json",
+            "/nowhere",
+            "/page",
+            "/pages/x",
+            "//",
+            "/healthz/",
+            "/HEALTHZ",
+            "/readyz/x",
+            "/v1",
+        )
+        asked |= {("POST", "/v1/store/count"), *(("GET", path) for path in unlisted)}
+        for method, path in asked:
+            answer = client.request(method, LOCAL + path)
+            assert (answer.status_code, answer.headers.get("www-authenticate")) == (401, "Bearer"), path
+            assert client.request(method, LOCAL + path, headers=right).status_code != 401, path
+
+
+def test_only_the_very_key_is_let_in_by_either_header(ingested: Path, bundled_encoder: Encoder) -> None:
+    for client in client_of(ingested, bundled_encoder, Limits(key="secret")):
+        for wrong in ("", "s", "secre", "secrets", "Secret", "secret, secret", "sécret"):
+            for name, value in (("X-API-Key", wrong), ("Authorization", f"Bearer {wrong}")):
+                headers = {name: value.encode("latin-1")}
+                assert client.get("/v1/models", headers=headers).status_code == 401, headers
+        for header in ("secret", "Basic secret", "Bearersecret"):
+            assert client.get("/v1/models", headers={"Authorization": header}).status_code == 401, header
+        for header in ("Bearer secret", "bearer secret", "BEARER  secret "):
+            assert client.get("/v1/models", headers={"Authorization": header}).status_code == 200, header
+        assert client.get("/v1/models", headers={"X-API-Key": "secret"}).status_code == 200
 
 
 def test_without_a_key_a_foreign_name_that_points_here_is_refused(client: TestClient) -> None:
@@ -293,9 +397,15 @@ def test_without_a_key_a_foreign_name_that_points_here_is_refused(client: TestCl
 
 def test_a_body_over_the_limit_is_refused_with_or_without_its_length(ingested: Path, bundled_encoder: Encoder) -> None:
     for client in client_of(ingested, bundled_encoder, Limits(body_bytes=1000)):
-        large = b'{"text": "' + b"x" * 2000 + b'"}'
-        assert client.post("/v1/search", content=large).status_code == 413
-        assert client.post("/v1/search", content=iter([large[:900], large[900:]])).status_code == 413
+        for size, status in ((1000, 200), (1001, 413)):
+            body = b'{"text": "x"}'.ljust(size)
+            kind = {"Content-Type": "application/json"}
+            assert client.post("/v1/search", content=body, headers=kind).status_code == status
+            assert (
+                client.post("/v1/search", content=iter([body[:900], body[900:]]), headers=kind).status_code == status
+            )
+        for length in ("-1", "1e3", "1001"):
+            assert client.get("/v1/models", headers={"Content-Length": length}).status_code == 413, length
 
 
 def test_more_requests_than_allowed_are_told_to_come_again(ingested: Path, bundled_encoder: Encoder) -> None:
@@ -305,6 +415,73 @@ def test_more_requests_than_allowed_are_told_to_come_again(ingested: Path, bundl
         for path in ("/healthz", "/readyz", "/metrics", "/", "/page/app.js"):
             assert client.get(path).status_code == 200, "these take no worker thread"
         assert 'engine_requests_total{route="refused",status="429"} 1.0' in client.get("/metrics").text
+
+
+def test_as_many_requests_as_allowed_are_answered_at_once_and_then_as_many_again() -> None:
+    async def ask() -> None:
+        begun, go_on = asyncio.Semaphore(0), asyncio.Event()
+        late = asyncio.Event()
+
+        async def waits(scope: Scope, receive: Receive, send: Send) -> None:
+            begun.release()
+            await go_on.wait()
+            await PlainTextResponse("searched")(scope, receive, send)
+
+        async def unread() -> Message:
+            raise AssertionError("who is refused by the head of a request need not send its body")
+
+        async def comes_late() -> Message:
+            begun.release()
+            await late.wait()
+            return await nothing_more()
+
+        stages = Stages()
+        guarded = Guard(waits, Limits(in_flight=2), stages)
+        for _ in range(2):
+            go_on.clear()
+            answers = [Sent() for _ in range(4)]
+            asking = [asyncio.ensure_future(guarded(scope_of("POST"), comes_late, answers[2]))]
+            await begun.acquire()
+            for answer in answers[:2]:
+                asking.append(asyncio.ensure_future(guarded(scope_of("GET"), nothing_more, answer)))
+                await begun.acquire()
+            assert b"engine_in_flight 2.0" in stages.text()
+            await guarded(scope_of("POST"), unread, answers[3])
+            late.set()  # its body is there now, and both places are still taken
+            await asking[0]
+            go_on.set()
+            await asyncio.gather(*asking)
+            assert [answer[0]["status"] for answer in answers] == [200, 200, 429, 429]
+            assert b"engine_in_flight 0.0" in stages.text()
+            late.clear()
+
+    asyncio.run(ask())
+
+
+def test_how_a_request_ended_is_counted_once_and_as_it_ended() -> None:
+    async def ask(app: Any, receive: Any) -> tuple[list[Message], str]:
+        stages, sent = Stages(), Sent()
+        with suppress(RuntimeError, asyncio.CancelledError):
+            await Guard(app, Limits(), stages)(scope_of("POST"), receive, sent)
+        (line,) = (line for line in stages.text().decode().splitlines() if line.startswith("engine_requests_total"))
+        return sent, line
+
+    async def leaves() -> Message:
+        return {"type": "http.disconnect"}
+
+    def breaking(error: BaseException) -> Any:
+        async def breaks(scope: Scope, receive: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 206, "headers": []})
+            raise error
+
+        return breaks
+
+    fine = PlainTextResponse("searched")
+    assert asyncio.run(ask(fine, leaves)) == ([], 'engine_requests_total{route="refused",status="499"} 1.0')
+    for error in (RuntimeError("a bug"), asyncio.CancelledError()):
+        sent, line = asyncio.run(ask(breaking(error), nothing_more))
+        assert [message["type"] for message in sent] == ["http.response.start"], "no second beginning"
+        assert line == 'engine_requests_total{route="other",status="206"} 1.0'
 
 
 def test_uploads_that_stall_take_nobodys_place() -> None:
@@ -567,6 +744,16 @@ def test_metrics_count_what_failed_for_no_known_reason(client: TestClient, monke
     monkeypatch.setattr(EdgeStore, "search", broken)
     assert client.get("/v1/search?q=a+hat").status_code == 500
     assert 'engine_requests_total{route="/v1/search",status="500"} 1.0' in client.get("/metrics").text
+
+
+@pytest.mark.parametrize("tower", ["text", "image"])
+def test_a_tower_that_computes_something_else_is_not_served(
+    ingested: Path, bundled_encoder: Encoder, tower: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = getattr(bundled_encoder, name := "encode_texts" if tower == "text" else "encode_pixels")
+    monkeypatch.setattr(bundled_encoder, name, lambda given: -real(given))
+    with EdgeStore(ingested, "fashion") as store, pytest.raises(PassportError, match=f"the {tower} tower"):
+        make_app(store, bundled_encoder)
 
 
 def test_a_collection_that_another_checkpoint_has_made_meanwhile_is_neither_searched_nor_embedded_for(
