@@ -6,6 +6,7 @@ import operator
 import os
 import re
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from starlette.testclient import TestClient
 from engine.errors import FilterError, StoreError, StoreMissing
 from engine.filters import check_filter, parse_where
 from engine.match import matches
-from engine.records import FieldKind, Hit, Point, Value, point_id
+from engine.records import FieldKind, FilterJSON, Hit, Point, Value, point_id
 from engine.store import ranking
 from engine.store.edge import EdgeStore
 from engine.store.open import open_store
@@ -341,6 +342,8 @@ def test_a_large_tie_is_cut_the_same_way_every_time(store: Store) -> None:
     store.upsert(twins)
     hits = store.search(SearchSpec(unit(0, 0, 1), limit=20, offset=10))
     assert [hit.id for hit in hits] == sorted(point.id for point in twins)[10:30]
+    few = store.search(SearchSpec(unit(0, 0, 1), limit=2, offset=5))
+    assert [hit.id for hit in few] == sorted(point.id for point in twins)[5:7], "of a tie several times the page"
 
 
 def test_min_score_leaves_out_what_is_below(store: Store) -> None:
@@ -386,6 +389,40 @@ def test_few_groups_are_found_without_fetching_all_points() -> None:
     assert sum(asked) < 100
 
 
+def test_groups_that_only_a_deep_look_finds_are_those_of_a_full_sort() -> None:
+    rng = np.random.default_rng(4)
+    hits = [
+        Hit(f"{n:04}", 1 - n / 5000, {"colour": f"usual {rng.integers(3)}", "size": int(rng.integers(2))})
+        for n in range(1000)
+    ]
+    for n, colour in ((700, "rare"), (650, "seldom"), (800, "rare"), (900, "odd")):
+        hits[n].payload["colour"] = colour  # type: ignore[index]
+    sizes: list[FilterJSON | None] = [
+        None,
+        *({"must": [{"key": "size", "match": {"value": size}}]} for size in (0, 1)),
+    ]
+
+    def search(spec: SearchSpec) -> list[Hit]:
+        passing = [hit for hit in hits if not spec.filter or matches(spec.filter, hit.payload)]
+        return passing[spec.offset : spec.offset + spec.limit]
+
+    def facet(key: str, filter: FilterJSON | None, limit: int) -> list[tuple[Value, int]]:
+        passing = (hit.payload[key] for hit in search(SearchSpec(unit(1), filter, limit=1000)))
+        return Counter(passing).most_common(limit)  # type: ignore[arg-type]
+
+    for filter in sizes:
+        best: dict[Any, Hit] = {}
+        for hit in search(SearchSpec(unit(1), filter, limit=1000)):
+            best.setdefault(hit.payload["colour"], hit)
+        for limit, offset in ((2, 0), (5, 0), (6, 0), (10, 0), (10, 4), (2, 3), (10, 7)):
+            found = ranking.groups(search, facet, SearchSpec(unit(1), filter, limit, offset), "colour")
+            assert found == list(best.values())[offset : offset + limit]
+
+
+def test_equal_counts_go_by_value() -> None:
+    assert ranking.by_count([("b", 1), ("c", 2), ("a", 1)]) == [("c", 2), ("a", 1), ("b", 1)]
+
+
 def test_groups_by_an_array_put_a_point_into_each_of_its_groups(store: Store) -> None:
     wanted = parse_where(["colour?"])
     best: dict[str, str] = {}
@@ -407,6 +444,8 @@ def test_recommend_goes_towards_the_good_examples_and_away_from_the_bad(store: S
     assert [hit.score for hit in hits] == pytest.approx(
         [-score / float(np.linalg.norm(query)) for score, _ in truth], abs=1e-5
     )
+    every = store.recommend([p.id for p in good], [p.id for p in bad], SearchSpec(unit(1), limit=len(POINTS)))
+    assert {hit.id for hit in every} == set(BY_ID) - examples
     reds = parse_where(["colour=red"])
     assert all(
         "red" in hit.payload["colour"] for hit in store.recommend([POINTS[1].id], [], SearchSpec(unit(1), reds))
@@ -472,7 +511,7 @@ def test_retrieve_keeps_the_order_and_skips_what_is_not_there(store: Store) -> N
 
 
 def test_delete_says_how_many_there_were(store: Store) -> None:
-    ids = [POINTS[0].id, POINTS[1].id, str(uuid.uuid4()), POINTS[0].id]
+    ids = [POINTS[0].id, POINTS[1].id, str(uuid.uuid4()), POINTS[0].id, POINTS[0].id.upper()]
     assert store.delete(ids) == 2
     assert store.delete(ids) == 0
     assert store.delete([]) == 0

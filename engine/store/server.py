@@ -124,7 +124,7 @@ class ServerStore:
     def delete(self, ids: Sequence[str]) -> int:
         """Delete points by id; return how many existed."""
         self._spec_to_write_by()
-        there = [record.id for record in self._retrieve(list(dict.fromkeys(ids)), payload=False)]
+        there = [record.id for record in self._retrieve(ids, payload=False)]
         for batch in _batches(there, IDS_BATCH):
             selected = models.PointIdsList(points=list(batch))
             self._on(partial(self._client.delete, points_selector=selected, wait=True))
@@ -203,7 +203,7 @@ class ServerStore:
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False, patches: bool = False) -> list[Record]:
         """Return the points that exist, in the order of ``ids``."""
         names = vector_names(self.spec(), vectors=vectors, patches=patches)
-        found = {record.id: record for record in self._retrieve(list(dict.fromkeys(ids)), names=names)}
+        found = {record.id: record for record in self._retrieve(ids, names=names)}
         return [found[key] for key in map(checked_id, ids) if key in found]
 
     def count(self, filter: FilterJSON | None = None) -> int:
@@ -287,7 +287,7 @@ class ServerStore:
 
     def _retrieve(self, ids: Sequence[str], *, payload: bool = True, names: Sequence[str] = ()) -> list[Record]:
         found: list[Record] = []
-        for batch in _batches([checked_id(id) for id in ids], IDS_BATCH):
+        for batch in _batches([*dict.fromkeys(map(checked_id, ids))], IDS_BATCH):
             vectors = list(names) or False
             records = self._on(
                 partial(self._client.retrieve, ids=list(batch), with_payload=payload, with_vectors=vectors)
