@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from engine.errors import StoreCorrupt, StoreError, StoreLocked
+from engine.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked
 from engine.records import Item
-from ingest.ledger import Entry, Ledger, facts_of
+from ingest.ledger import Entry, Ledger, copy_ledger, facts_of
 from ingest.perceptual import Look
 
 ITEM = Item("a", "/photos/a.jpg", {"colour": "red", "price": 5}, ("a red dress",), 100, 1_000)
@@ -88,6 +88,32 @@ def test_a_quarantined_entry_is_never_current() -> None:
     assert not entry_of(ITEM, state="quarantined").is_current(ITEM)
 
 
+def test_an_entry_without_a_look_gives_none(path: Path) -> None:
+    ledger = Ledger(path, "one")
+    ledger.write([entry_of(ITEM, item_id="broken", state="quarantined"), entry_of(ITEM, look=LOOK)])
+    assert list(ledger.looks()) == [("a", LOOK)]
+    ledger.close()
+
+
+def test_the_store_counts_as_optimized_until_an_entry_is_written_or_forgotten(path: Path) -> None:
+    ledger = Ledger(path, "one")
+    assert ledger.optimized, "nothing is in it"
+    for change in (lambda: ledger.write([entry_of(ITEM)]), lambda: ledger.remove(["a"])):
+        change()
+        assert not ledger.optimized
+        ledger.optimized = True
+        ledger.write([])
+        assert ledger.optimized, "an empty batch changes nothing"
+    ledger.close()
+
+
+def test_a_ledger_keeps_its_id_and_no_other_has_it(path: Path) -> None:
+    ledgers = [Ledger(place, "one") for place in (path, path, path.parent / "other")]
+    assert ledgers[0].id == ledgers[1].id != ledgers[2].id
+    for ledger in ledgers:
+        ledger.close()
+
+
 def test_a_batch_is_written_whole_or_not_at_all(path: Path) -> None:
     ledger = Ledger(path, "one")
     with pytest.raises(StoreError):
@@ -101,6 +127,36 @@ def test_a_damaged_ledger_says_so_and_what_to_do(path: Path) -> None:
     path.write_bytes(b"no database" * 500)
     with pytest.raises(StoreCorrupt, match=r"ledger\.sqlite is damaged .* delete it"):
         Ledger(path, "one")
+
+
+def test_a_ledger_without_room_or_place_says_so_and_is_not_taken_for_damaged(path: Path) -> None:
+    ledger = Ledger(path, "one")
+    ledger._db.execute(f"PRAGMA max_page_count = {ledger._db.execute('PRAGMA page_count').fetchone()[0]}")
+    with pytest.raises(StoreFull, match="no room for the ledger"):
+        ledger.write([entry_of(ITEM, item_id=f"{n}") for n in range(1000)])
+    ledger.close()
+    with pytest.raises(StoreError, match="cannot be written") as error:
+        Ledger(path.parent, "one")
+    assert not isinstance(error.value, StoreCorrupt)
+
+
+def test_a_copied_ledger_is_that_of_the_copy_and_without_one_to_copy_there_is_none(path: Path) -> None:
+    copy = path.parent / "other" / "ledger.sqlite"
+    for entries in ([entry_of(ITEM), entry_of(ITEM, item_id="b")], [entry_of(ITEM)]):  # the second over the first
+        ledger = Ledger(path, "one")
+        ledger.remove(["a", "b"])
+        ledger.write(entries)
+        ledger.close()
+        copy_ledger(path, copy, "two")
+        copied = Ledger(copy, "two")
+        assert copied.entries() == entries
+        copied.close()
+    copy_ledger(path.parent / "nothing", copy, "two")
+    assert not copy.exists()
+    copy_ledger(path.parent / "nothing", copy, "two")
+    path.write_bytes(b"no database" * 500)
+    with pytest.raises(StoreError, match="the collection is copied, but not its ledger"):
+        copy_ledger(path, copy, "two")
 
 
 def test_a_ledger_that_another_process_is_writing_says_so(path: Path) -> None:
