@@ -16,7 +16,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 from qdrant_http import serving
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 from tiny_clip import make_tiny_clip
 from workshop import command, copy_store, environment, paint
 
@@ -224,8 +227,21 @@ def test_a_server_that_was_killed_is_not_waited_for(ingested: Path, tmp_path: Pa
 
 
 def test_answers_are_sent_at_once() -> None:
+    """Nagle's algorithm, which would keep back what is small for 40 ms, is off on the connection that answers."""
+
+    async def tells(scope: Scope, receive: Receive, send: Send) -> None:
+        (connection,) = server.server_state.connections
+        taken = connection.transport.get_extra_info("socket")  # type: ignore[union-attr]
+        off = taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        await PlainTextResponse(str(bool(off)))(scope, receive, send)
+
+    server = uvicorn.Server(uvicorn.Config(tells, log_level="warning", lifespan="off"))
     with listen("127.0.0.1", 0) as listening:
-        assert listening.proto == socket.IPPROTO_TCP, "by this asyncio knows that it may turn off Nagle's algorithm"
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        assert httpx.get(f"http://127.0.0.1:{listening.getsockname()[1]}/").text == "True"
+        server.should_exit = True
+        thread.join()
 
 
 def test_a_port_that_is_taken_and_a_store_that_is_served_are_one_line(ingested: Path, tmp_path: Path) -> None:
