@@ -22,8 +22,11 @@ from workshop import CountingEncoder, Shop, paint, vectors_of
 
 from engine.encoder import Encoder
 from engine.errors import SourceError, StoreFull
+from engine.passport import make_passport
 from engine.records import Item, Point, Record, Rejected, Vector, point_id
 from engine.store.edge import EdgeStore
+from engine.store.protocol import CollectionSpec
+from engine.store.schema import CORE_FIELDS
 from ingest import worker
 from ingest.ledger import Ledger
 from ingest.sources.detect import open_source
@@ -217,6 +220,18 @@ def test_changed_metadata_changes_the_payload_and_keeps_the_vector(shop: Shop) -
     payloads = shop.payloads()
     assert payloads["photo-01"]["price"] == 99 and "brand" not in payloads["photo-01"]
     assert payloads["photo-02"]["captions"] == ["a red dress"] and payloads["photo-00"]["brand"] == "Alma"
+
+
+def test_a_caption_that_is_the_title_is_not_said_twice(shop: Shop) -> None:
+    fill(shop, 2)
+    table = shop.photos.parent / "t.csv"
+    table.write_text(
+        "id,image,title,caption\na,photos/photo-00.png,Red dress,\nb,photos/photo-01.png,Hat,A warm hat\n"
+    )
+    shop.ingest(table)
+    payloads = shop.payloads()
+    assert (payloads["a"]["title"], payloads["a"].get("captions")) == ("Red dress", None)
+    assert (payloads["b"]["title"], payloads["b"].get("captions")) == ("Hat", ["A warm hat"])
 
 
 def test_a_later_source_may_say_in_other_kinds_what_the_collection_has(shop: Shop) -> None:
@@ -424,6 +439,46 @@ def test_the_first_in_the_sources_order_owns_the_bytes_however_batches_are_cut_a
     assert owners == {f"{z}photo-{n:02}": f"photo-{n:02}" if z else None for n in range(3) for z in ("", "z-")}
 
 
+def test_a_duplicate_whose_owner_still_stands_is_not_read_again(shop: Shop) -> None:
+    class Sealed(FolderSource):
+        def read(self, item: Item) -> bytes:
+            raise AssertionError(f"{item.uri} is read again")
+
+    paths = fill(shop, 2)
+    shutil.copy(paths[0], shop.photos / "zcopy.png")
+    paint(shop.photos / "znear.jpg", 1, quality=95)
+    assert shop.ingest().duplicate == 1
+    assert shop.ingest(source=Sealed(shop.photos)) == Summary(found=4, unchanged=4)
+
+
+def test_a_borrowed_vector_brings_its_patches(shop: Shop, bundled_encoder: Encoder) -> None:
+    class Patching(CountingEncoder):
+        def encode_photographs(self, pixels: npt.NDArray[np.uint8]) -> tuple[Vector, Vector | None]:
+            vectors, _ = super().encode_photographs(pixels)
+            patches = vectors[:, :8].reshape(-1, 2, 4)
+            return vectors, patches / np.linalg.norm(patches, axis=2, keepdims=True)
+
+    paths = fill(shop, 2)
+    shutil.copy(paths[0], shop.photos / "zcopy.png")
+    encoder = Patching(bundled_encoder)
+    with EdgeStore(shop.store_folder, "fashion") as store:
+        source = FolderSource(shop.photos)
+        fields = {**CORE_FIELDS, **source.fields()}
+        store.create(CollectionSpec(encoder.checkpoint.dimension, make_passport(bundled_encoder), fields, 4))
+        ledger = shop.ledger(store)
+        worker.ingest(source, store, ledger, lambda: encoder, workers=1)
+        paths[1].rename(shop.photos / "renamed.png")
+        touch(paths[0])
+        assert worker.ingest(source, store, ledger, lambda: encoder, workers=1).reused == 1
+        ledger.close()
+        assert encoder.photographs == 2
+        ids = [point_id(name) for name in ("photo-00", "zcopy", "photo-01", "renamed")]
+        kept = [record.patches for record in store.retrieve(ids, patches=True)]
+    assert all(patches is not None for patches in kept)
+    np.testing.assert_array_equal(kept[0], kept[1])
+    np.testing.assert_array_equal(kept[2], kept[3])
+
+
 def test_two_files_swap_their_contents(shop: Shop) -> None:
     paths = fill(shop, 3)
     shop.ingest()
@@ -595,6 +650,31 @@ def test_a_photograph_belongs_to_the_table_that_named_it_last(shop: Shop) -> Non
     first.write_text("id,image\nhat,photos/photo-01.png\n")
     assert shop.ingest(first, prune=True).pruned == 0
     assert sorted(shop.points()) == ["coat", "hat"]
+
+
+def test_a_duplicate_of_another_sources_file_stands_alone_once_that_one_has_changed(shop: Shop) -> None:
+    paths = fill(shop, 2)
+    other = shop.photos.parent / "other"
+    other.mkdir()
+    shutil.copy(paths[0], other / "copy.png")
+    shop.ingest()
+    assert shop.ingest(other) == Summary(found=1, duplicate=1)
+    paint(paths[0], 50)
+    shop.ingest()
+    assert shop.ingest(other) == Summary(found=1, indexed=1, metadata=1)
+    assert "duplicate_of" not in shop.payloads()["copy"]
+
+
+def test_a_photograph_is_no_near_duplicate_of_its_own_near_duplicate(shop: Shop) -> None:
+    paths = fill(shop, 2)
+    other = shop.photos.parent / "other"
+    paint(other / "again.jpg", 0, quality=95)
+    shop.ingest()
+    assert shop.ingest(other).near_duplicates == 1
+    touch(paths[0])
+    assert shop.ingest() == Summary(found=2, indexed=1, unchanged=1, metadata=1)
+    near = {name: payload.get("near_duplicate_of") for name, payload in shop.payloads().items()}
+    assert near == {"photo-00": None, "photo-01": None, "again": "photo-00"}
 
 
 def test_pruning_one_table_leaves_another_in_the_same_folder_alone(shop: Shop) -> None:
