@@ -22,6 +22,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
@@ -50,6 +51,7 @@ from train.curves import tensorboard_log
 from train.export import export_checkpoint
 from train.frozen import extend, pooled
 from train.gradcache import backward_in_chunks
+from train.kept import kept_array
 from train.loss import Alike, Others, contrastive_loss, sigmoid_loss
 from train.memory import Memory
 from train.mix import best_mixture
@@ -447,6 +449,11 @@ def test_pairs_of_which_nobody_knows_do_not_change_the_loss() -> None:
     known = torch.ones(5, 5, dtype=torch.bool)
     known[:3, 3:] = known[3:, :3] = False
     same = torch.eye(5, dtype=torch.bool)
+    alike = same.clone()
+    alike[0, 4] = alike[4, 0] = True  # which nobody knows
+    assert contrastive_loss(images, texts, torch.tensor(2.0), alike, known) == contrastive_loss(
+        images, texts, torch.tensor(2.0), same, known
+    )
     whole = contrastive_loss(images, texts, torch.tensor(2.0), same, known)
     parts = [
         contrastive_loss(images[a:b], texts[a:b], torch.tensor(2.0), same[a:b, a:b]) * (b - a)
@@ -920,6 +927,33 @@ def test_a_cache_that_lost_its_end_is_made_anew(sentence_encoder: Path, tmp_path
             for before, after in zip(whole, learnt(), strict=True):
                 np.testing.assert_array_equal(before, after)
     assert sorted((tmp_path / "cache").iterdir()) == files
+
+
+def test_an_array_is_computed_once_and_anew_where_its_file_is_damaged_or_another(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "rows.npy"
+    computed: list[int] = []
+
+    def ask(count: int) -> list[int]:
+        def compute() -> npt.NDArray[np.int64]:
+            computed.append(count)
+            return np.arange(count)
+
+        return kept_array(path, compute, lambda rows: rows.shape == (count,)).tolist()
+
+    for count, so_far in ((3, [3]), (3, [3]), (4, [3, 4]), (4, [3, 4])):
+        assert (ask(count), computed) == (list(range(count)), so_far)
+    for damage in (b"", b"nothing", path.read_bytes()[:-8]):
+        path.write_bytes(damage)
+        computed.clear()
+        assert ask(4) == ask(4) == [0, 1, 2, 3]
+        assert computed == [4]
+
+    def interrupted() -> npt.NDArray[np.int64]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        kept_array(path, interrupted, lambda rows: False)
+    assert ask(4) == [0, 1, 2, 3] and computed == [4], "what was there stays until the new is whole"
 
 
 def test_room_that_a_killed_run_took_for_its_photographs_is_free_for_the_next(
