@@ -144,6 +144,17 @@ def test_who_is_refused_leaves_the_owner_unharmed(tmp_path: Path) -> None:
         assert store.count() == 200
 
 
+def test_who_is_refused_changes_nothing_of_what_the_collection_is(tmp_path: Path) -> None:
+    made(tmp_path)
+    with EdgeStore(tmp_path, "fashion") as owner:
+        before = owner.spec()
+        owner.count()
+        for call in (lambda other: other.add_ledger("theirs"), lambda other: other.add_fields({"colour": "keyword"})):
+            with pytest.raises(StoreLocked):
+                call(EdgeStore(tmp_path, "fashion"))
+    assert EdgeStore(tmp_path, "fashion").spec() == before
+
+
 def test_what_a_locked_collection_is_can_be_read_without_its_lock(tmp_path: Path) -> None:
     made(tmp_path)
     with EdgeStore(tmp_path, "fashion") as store:
@@ -284,8 +295,9 @@ def test_a_store_that_was_only_read_is_closed_without_a_flush(tmp_path: Path) ->
         lambda store: store.upsert(points(1)),
         lambda store: store.set_payload({point_id("item 1"): {"item_id": "item 1"}}),
         lambda store: store.add_fields({"colour": "keyword"}),
+        lambda store: store.add_ledger("one"),
     ],
-    ids=["upsert", "set_payload", "add_fields"],
+    ids=["upsert", "set_payload", "add_fields", "add_ledger"],
 )
 def test_a_store_that_was_written_to_is_flushed_when_it_is_closed(
     tmp_path: Path, write: Callable[[EdgeStore], None]
@@ -323,6 +335,32 @@ def test_whenever_it_is_killed_the_promised_count_is_never_above_the_truth(tmp_p
     writing.communicate()
     with EdgeStore(tmp_path, "fashion") as store:
         assert store.count() in (20, 50)
+
+
+def test_a_deletion_promises_no_more_points_than_the_last_flush(tmp_path: Path) -> None:
+    file = unflushed(tmp_path)
+    with EdgeStore(tmp_path, "fashion") as store:
+        store.delete([points(1)[0].id])
+        assert promised(file) == 0
+        store.flush()
+        assert promised(file) == 19
+        store.delete([points(2)[1].id])
+        assert promised(file) == 18, "and no more than are left, before they are deleted"
+
+
+def test_however_many_points_come_at_once_all_are_written(tmp_path: Path) -> None:
+    with EdgeStore(tmp_path, "fashion") as store:
+        store.create(SPEC)
+        for count in (1, 500, 501, 1000):
+            store.upsert(points(count))
+            assert store.count() == count
+
+
+def test_what_was_optimized_is_durable_before_the_store_is_closed(tmp_path: Path) -> None:
+    file = unflushed(tmp_path)
+    with EdgeStore(tmp_path, "fashion") as store:
+        store.optimize()
+        assert promised(file) == 20
 
 
 def test_an_interrupted_creation_leaves_nothing_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

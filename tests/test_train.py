@@ -1269,8 +1269,12 @@ def test_a_query_looks_closer_at_its_first_hits_and_loses_none(looking_closer: P
         for hit in closer:
             slow = np.mean([max(float(word @ patch) for patch in patches[hit.id]) for word in words])  # type: ignore[union-attr]
             assert hit.rerank_score == pytest.approx(slow, abs=5e-3)
-        with pytest.raises(UsageError, match="query in words alone"):
-            search(store, encoder, Query(like=[names["3.png"]]), Page(rerank="maxsim"))
+        for query, page in (
+            (Query(like=[names["3.png"]]), Page(rerank="maxsim")),
+            (Query("a red dress"), Page(rerank="maxsim", group_by="source")),
+        ):
+            with pytest.raises(UsageError, match="query in words alone, hits that are not grouped"):
+                search(store, encoder, query, page)
         crossed = search(store, encoder, Query("a red dress"), Page(limit=13, rerank="cross"))
         assert {hit.id: hit.score for hit in plain} == pytest.approx({hit.id: hit.score for hit in crossed}, abs=1e-6)
         for hit in crossed:
