@@ -735,6 +735,20 @@ def test_items_of_a_table_that_could_not_be_read_this_time_are_not_pruned(
     assert shop.ingest(table, prune=True).pruned == 2
 
 
+def test_members_of_an_archive_that_cannot_be_read_are_not_pruned(shop: Shop) -> None:
+    folder = shop.photos.parent / "archives"
+    folder.mkdir()
+    for n, path in enumerate(fill(shop, 2)):
+        with tarfile.open(folder / f"shard-{n}.tar", "w") as archive:
+            archive.add(path, f"photo-{n}.png")
+    assert shop.ingest(folder).indexed == 2
+    (folder / "shard-1.tar").write_bytes(b"no archive any more" * 100)
+    summary = shop.ingest(folder, prune=True)
+    assert (summary.unchanged, summary.pruned, summary.missing) == (1, 0, 1)
+    (folder / "shard-1.tar").unlink()
+    assert shop.ingest(folder, prune=True).pruned == 1
+
+
 def test_files_behind_a_folder_that_cannot_be_read_are_not_pruned(shop: Shop) -> None:
     fill(shop, 2)
     deep = shop.photos / "deep"

@@ -520,9 +520,15 @@ def test_bodies_on_their_way_are_held_up_to_what_requests_at_work_could_hold() -
         async def whole() -> Message:
             return {"type": "http.request", "body": b"x" * 600}
 
+        async def just_fits() -> Message:
+            return {"type": "http.request", "body": b"x" * 400}
+
         guarded, sent = Guard(PlainTextResponse("searched"), Limits(in_flight=1, body_bytes=1000), Stages()), Sent()
         first = asyncio.ensure_future(guarded(scope_of("POST"), half, sent))
         await waiting.wait()
+        await guarded(scope_of("POST"), just_fits, sent)
+        assert sent[0]["status"] == 200
+        sent.clear()
         await guarded(scope_of("POST"), whole, sent)
         assert sent[0]["status"] == 429
         first.cancel()

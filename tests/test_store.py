@@ -473,6 +473,7 @@ def test_facets_count_every_value_of_every_array(store: Store) -> None:
             assert store.facet(key, filter) == expected
             assert [type(value) for value, _ in store.facet(key)] == [type(value) for value, _ in store.facet(key)]
             assert store.facet(key, filter, limit=2) == expected[:2]
+            assert store.facet(key, filter, limit=0) == []
 
 
 def test_scroll_pages_through_everything_once_in_id_order(store: Store) -> None:

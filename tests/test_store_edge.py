@@ -12,6 +12,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -173,6 +174,29 @@ def test_a_store_that_was_closed_opens_again(tmp_path: Path) -> None:
         store.close()
 
 
+def test_what_another_has_written_meanwhile_is_heeded_when_the_store_is_opened(tmp_path: Path) -> None:
+    made(tmp_path)
+    store = EdgeStore(tmp_path, "fashion")
+    for turn, left in enumerate((15, 10), 1):
+        store.spec()  # which it remembers, and how many points were promised
+        with EdgeStore(tmp_path, "fashion") as other:
+            other.delete([point.id for point in points(5 * turn)])
+            other.add_ledger(f"of turn {turn}")
+        assert store.count() == left
+        assert len(store.spec().ledgers) == turn
+        store.close()
+
+
+def test_a_store_that_was_closed_forgets_what_it_knew_of_the_collection(tmp_path: Path) -> None:
+    made(tmp_path)
+    store = EdgeStore(tmp_path, "fashion")
+    store.count()
+    store.close()
+    with EdgeStore(tmp_path, "fashion") as other:
+        other.add_ledger("theirs")
+    assert store.spec().ledgers == ["theirs"]
+
+
 # --- forks
 
 
@@ -212,6 +236,36 @@ def test_a_forked_child_gets_an_error_instead_of_hanging_and_leaves_the_files_al
         )
     )
     assert said == "60"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_child_does_not_wait_for_a_thread_of_its_parent(tmp_path: Path) -> None:
+    made(tmp_path)
+    code = """
+    import os, signal, threading
+    store = t.EdgeStore(folder, "fashion")
+    inside, go_on = threading.Event(), threading.Event()
+
+    def read():
+        with store._owner.reading():
+            inside.set()
+            go_on.wait()
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    inside.wait()
+    process = os.fork()
+    if process == 0:
+        signal.alarm(5)
+        try:
+            store.count()
+        except t.StoreError as error:
+            os._exit(0 if "fork" in str(error) else 1)
+    go_on.set()
+    print(os.waitpid(process, 0)[1])
+    reading.join()
+    """
+    assert finish(child(code, tmp_path)) == "0"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
@@ -493,6 +547,18 @@ def test_without_room_on_the_disk_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(StoreFull):
         EdgeStore(tmp_path / "other", "fashion", min_free_bytes=huge).create(SPEC)
     assert not EdgeStore(tmp_path / "other", "fashion").exists()
+
+
+def test_the_room_that_points_will_take_is_there_beforehand_or_none_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(tmp_path)
+    with EdgeStore(tmp_path, "fashion", min_free_bytes=2**20) as store:
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=2**21))
+        store.upsert(points(10, 100))
+        with pytest.raises(StoreFull):
+            store.upsert(points(1000, 200))
+        assert store.count() == 30
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
