@@ -455,7 +455,7 @@ def test_as_many_requests_as_allowed_are_answered_at_once_and_then_as_many_again
             assert b"engine_in_flight 0.0" in stages.text()
             late.clear()
 
-    asyncio.run(ask())
+    asyncio.run(asyncio.wait_for(ask(), 20))  # who is let in by mistake would wait for ever
 
 
 def test_how_a_request_ended_is_counted_once_and_as_it_ended() -> None:

@@ -197,6 +197,32 @@ def test_a_store_that_was_closed_forgets_what_it_knew_of_the_collection(tmp_path
     assert store.spec().ledgers == ["theirs"]
 
 
+def test_the_address_of_a_server_is_told_of_again_when_its_store_is_opened_again(tmp_path: Path) -> None:
+    made(tmp_path)
+    with EdgeStore(tmp_path, "fashion") as store:
+        store.announce("http://127.0.0.1:8000", "me")
+        store.close()
+        store.count()
+        told = json.loads((tmp_path / "fashion" / "owner.json").read_text())
+        assert told["served"] == ["http://127.0.0.1:8000", "me"]
+
+
+def test_who_creates_a_collection_that_another_has_just_made_takes_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = edge_shard.make_generation
+
+    def late(*arguments: Any) -> str:
+        monkeypatch.setattr(edge_shard, "make_generation", real)
+        made(tmp_path)
+        return real(*arguments)
+
+    monkeypatch.setattr(edge_shard, "make_generation", late)
+    with EdgeStore(tmp_path, "fashion") as store:
+        store.create(SPEC)
+        assert store.count() == 20
+
+
 # --- forks
 
 
@@ -450,6 +476,16 @@ def test_lost_segments_are_noticed_although_the_engine_opens_them_as_empty(tmp_p
         shutil.rmtree(segment)
     shutil.rmtree(path / "wal")  # the log, while it lasts, brings them back
     assert "0 points instead of 20" in corrupt(path)
+
+
+def test_a_store_that_was_found_damaged_and_put_right_can_be_opened_by_the_same_process(tmp_path: Path) -> None:
+    file = made(tmp_path) / "collection.json"
+    right = file.read_text()
+    file.write_text(json.dumps({**json.loads(right), "points": 21}))
+    assert "20 points instead of 21" in corrupt(file.parent)
+    file.write_text(right)
+    with EdgeStore(tmp_path, "fashion") as store:
+        assert store.count() == 20
 
 
 def test_lost_payloads_are_noticed_although_the_engine_opens_them_as_empty(tmp_path: Path) -> None:
