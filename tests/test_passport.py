@@ -47,6 +47,11 @@ def test_another_checkpoint_is_refused_by_name(encoder: Encoder, tmp_path: Path)
         check_fingerprint(make_passport(encoder), other)
 
 
+def test_another_checkpoint_of_the_same_name_and_dimension_is_refused(encoder: Encoder) -> None:
+    with pytest.raises(PassportError, match=r"'fashion-small' \(000000000000\), not by 'fashion-small'"):
+        check_fingerprint({**make_passport(encoder), "fingerprint": 64 * "0"}, encoder.checkpoint)
+
+
 def test_a_tower_that_computes_something_else_is_refused(encoder: Encoder) -> None:
     class Damaged:
         checkpoint, parallel = encoder.checkpoint, True
