@@ -161,6 +161,7 @@ def _place(run: Run, fetched: Fetched, seen: Embedded, writes: _Writes, lender: 
         return
     owner = _owner(run, fetched)
     near = None if owner else run.looks.find(seen.look, item.id)
+    near = near if near and _is_still_there(run, near) else None
     twin = owner or near or ""
     if twin and _leads_to(run, twin, item.id):
         owner, near, twin = None, None, ""
@@ -218,8 +219,13 @@ def _owner(run: Run, fetched: Fetched) -> str | None:
     owner = run.owners.get(fetched.sha256)
     if owner is None or owner == fetched.item.id:
         return None
-    entry = run.known[owner]
-    return owner if entry.root == run.root or is_there(entry.uri) else None
+    return owner if _is_still_there(run, owner) else None
+
+
+def _is_still_there(run: Run, item_id: str) -> bool:
+    """Say whether an item of another source is still there; what has gone from this one is not known yet."""
+    entry = run.known[item_id]
+    return entry.root == run.root or is_there(entry.uri)
 
 
 def is_there(uri: str) -> bool:
