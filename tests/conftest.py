@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,12 @@ from workshop import Shop, command, copy_store, environment
 from engine.checkpoint import Checkpoint, find_checkpoint
 from engine.encoder import Encoder, load_encoder
 from ingest.lookbook.draw import draw_lookbook
+
+
+def pytest_configure() -> None:
+    """Let the processes that tests start heed Ctrl-C, though a shell lets its jobs in the background ignore it."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

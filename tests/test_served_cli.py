@@ -203,9 +203,9 @@ def test_a_qdrant_that_never_answers_does_not_hold_the_end_of_a_server(
     with serving() as double, ThreadPoolExecutor() as pool:
         with EdgeStore(ingested, "fashion") as store, open_store(double.url, "fashion") as copy:
             copy_collection(store, copy)
-        try:
-            with started(ingested, "--store", double.url, ENGINE_TIMEOUT_S="900") as (process, url):
-                double.fault = hang
+        with started(ingested, "--store", double.url, ENGINE_TIMEOUT_S="900") as (process, url):
+            double.fault = hang
+            try:
                 searching = pool.submit(httpx.get, f"{url}/v1/search?q=coat", timeout=None)
                 assert asked.acquire(timeout=60)
                 assert httpx.get(f"{url}/readyz", timeout=60).status_code == 503
@@ -214,8 +214,8 @@ def test_a_qdrant_that_never_answers_does_not_hold_the_end_of_a_server(
                 assert "being stopped" in searching.result().json()["detail"]
                 assert process.stderr
                 assert "Traceback" not in process.stderr.read()
-        finally:
-            go_on.set()
+            finally:
+                go_on.set()
 
 
 def test_a_server_that_was_killed_is_not_waited_for(ingested: Path, tmp_path: Path) -> None:

@@ -117,7 +117,8 @@ def end(number: int, frame: object) -> NoReturn:
 
 @contextmanager
 def ending_alone() -> Iterator[None]:
-    """End the process with what is within, if that was told to end; threads that wait for Qdrant would hold it."""
+    """End the process with what is within, unless that failed; threads that wait for Qdrant would hold it."""
+    code = 0  # as it stays where whoever started it lets it ignore Ctrl-C, and uvicorn heeds that all the same
     try:
         yield
     except SystemExit as error:
@@ -125,8 +126,6 @@ def ending_alone() -> Iterator[None]:
     except KeyboardInterrupt:
         print("engine: stopped", file=sys.stderr)
         code = 130
-    else:
-        return
     sys.stderr.flush()
     os._exit(code)
 
