@@ -10,7 +10,7 @@ import tarfile
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,17 @@ def fill(shop: Shop, count: int = 6) -> list[Path]:
 def touch(path: Path) -> None:
     stat = path.stat()
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 5_000_000_000))
+
+
+@contextmanager
+def ledger_not_written(shop: Shop) -> Iterator[None]:
+    """Leave the ledger as it was, as if the runs within had been killed after the store and before the ledger."""
+    ledger, kept = shop.store_folder / "fashion" / "ledger.sqlite", shop.store_folder / "kept"
+    shutil.copy(ledger, kept)
+    yield
+    for leftover in ledger.parent.glob("ledger.sqlite*"):
+        leftover.unlink()
+    shutil.copy(kept, ledger)
 
 
 def same_vector(left: object, right: object) -> bool:
@@ -391,33 +402,25 @@ def test_a_vector_is_not_borrowed_from_a_point_that_a_killed_run_has_changed(sho
     paths = fill(shop, 2)
     shop.ingest()
     before = vectors_of(shop.points())
-    ledger = shop.store_folder / "fashion" / "ledger.sqlite"
-    shutil.copy(ledger, shop.store_folder / "kept")
-    shutil.copy(paths[1], shop.photos / "a-copy.png")
-    paint(paths[1], 61)
-    shop.ingest()
-    for leftover in ledger.parent.glob("ledger.sqlite*"):
-        leftover.unlink()
-    shutil.copy(shop.store_folder / "kept", ledger)  # as if killed after the store and before the ledger
+    with ledger_not_written(shop):
+        shutil.copy(paths[1], shop.photos / "a-copy.png")
+        paint(paths[1], 61)
+        shop.ingest()
     shop.ingest()
     after = vectors_of(shop.points())
     assert same_vector(after["a-copy"], before["photo-01"]) and not same_vector(after["photo-01"], before["photo-01"])
 
 
 def test_a_vector_that_a_killed_run_has_replaced_is_neither_borrowed_nor_kept(shop: Shop) -> None:
-    """As if killed after the store and before the ledger, with as many points as before."""
+    """With as many points as before."""
     paths = fill(shop, 3)
     shop.ingest()
     before = vectors_of(shop.points())
-    ledger = shop.store_folder / "fashion" / "ledger.sqlite"
-    shutil.copy(ledger, shop.store_folder / "kept")
     old = [path.read_bytes() for path in paths]
-    for path in paths[1:]:
-        paint(path, 61 + paths.index(path))
-    shop.ingest()
-    for leftover in ledger.parent.glob("ledger.sqlite*"):
-        leftover.unlink()
-    shutil.copy(shop.store_folder / "kept", ledger)
+    with ledger_not_written(shop):
+        for path in paths[1:]:
+            paint(path, 61 + paths.index(path))
+        shop.ingest()
     (shop.photos / "a-copy.png").write_bytes(old[1])
     paths[2].write_bytes(old[2])
     touch(paths[2])
