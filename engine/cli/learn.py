@@ -30,6 +30,7 @@ from engine.errors import UsageError
 
 if TYPE_CHECKING:
     from train.run import Progress
+    from train.words import Taught
 
 ThreadsOption = Annotated[
     int | None, typer.Option(min=1, help="Threads of torch; without it, as many cores as are idle.")
@@ -65,12 +66,8 @@ def train_command(
     _check_extra()
     import dataclasses
 
-    from train.cores import keep_memory
-
-    keep_memory()
     from engine.checkpoint import find_checkpoint
     from train.recipe import load_recipe
-    from train.trainer import train
 
     settings, chosen = settings_of(None, None, device=device), load_recipe(recipe)
     if epochs:
@@ -81,12 +78,16 @@ def train_command(
     )
     chosen = dataclasses.replace(chosen, model=model)
     sources = open_sources(data, source, (id_column, image_column, title_column, caption_column, product_column))
+    start = find_checkpoint(base) if base and base != "scratch" else None
+    _before_torch()
+    from train.trainer import train
+
     with _told(out, tensorboard=tensorboard) as report:
         folder = train(
             chosen,
             sources,
             out,
-            base=find_checkpoint(base) if base and base != "scratch" else None,
+            base=start,
             resume=resume,
             threads=threads,
             device=settings.device,
@@ -118,7 +119,6 @@ def teach_command(
     _check_extra()
     from engine.checkpoint import find_checkpoint
     from train.synonyms import load_synonyms
-    from train.words import Taught, teach_words
 
     def report(taught: Taught) -> None:
         print(
@@ -130,9 +130,12 @@ def teach_command(
 
     settings, words = settings_of(None, None, base, device), load_synonyms(synonyms)
     sources = open_sources(data, source, (id_column, image_column, title_column, caption_column, product_column))
+    checkpoint = find_checkpoint(settings.model)
     print(f"synonyms: {len(words.meanings)} phrases", file=sys.stderr)
+    from train.words import teach_words
+
     folder = teach_words(
-        find_checkpoint(settings.model),
+        checkpoint,
         words,
         sources,
         out,
@@ -166,18 +169,18 @@ def distil_command(
 ) -> None:
     """Make one checkpoint of several: as fast as one of them, and nearly as good as all of them together."""
     _check_extra()
-    from train.cores import keep_memory
-
-    keep_memory()
     from engine.checkpoint import find_checkpoint
-    from train.distil import distil
     from train.synonyms import load_synonyms
 
     settings, words = settings_of(None, None, device=device), load_synonyms(synonyms)
     sources = open_sources(data, source, (id_column, image_column, title_column, caption_column, product_column))
+    several = [find_checkpoint(each) for each in checkpoints]
+    _before_torch()
+    from train.distil import distil
+
     with _told(out, tensorboard=False) as report:
         folder = distil(
-            [find_checkpoint(each) for each in checkpoints],
+            several,
             words,
             sources,
             out,
@@ -195,6 +198,13 @@ def _check_extra() -> None:
     for name in ("onnx", "onnxscript", "matplotlib"):
         if find_spec(name) is None:
             raise UsageError(f"{name} is missing: pip install '.[train]' in this program's source folder")
+
+
+def _before_torch() -> None:
+    """Prepare the process for training, whose import takes seconds: what a user got wrong has been told by then."""
+    from train.cores import keep_memory
+
+    keep_memory()
 
 
 @contextmanager
