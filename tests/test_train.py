@@ -1373,7 +1373,7 @@ def test_integers_take_the_place_of_the_image_tower_when_they_are_approved_and_n
     monkeypatch.setattr("train.quantize.marks_of", mark)
     monkeypatch.setattr("train.quantize.MAX_LOSS", may_cost)
     texts = load_encoder(checkpoint, "cpu").encode_texts(pairs.first_captions())
-    marks = quantize_image_tower(towers.model, checkpoint, pairs, pairs, texts)
+    marks = quantize_image_tower(checkpoint, pairs, pairs, texts)
     assert marks.keys() == {"float32", "int8"}
     assert examined == [True, True]
     assert (content(checkpoint.folder) != before) == approved

@@ -111,7 +111,7 @@ def distil(
     read, folder = judge.read.cpu().numpy(), out / "checkpoint"
     with replacing(folder) as part:
         export_pupil(pupil, base, facts, part)
-        by_arithmetic = quantize_image_tower(pupil.model, Checkpoint(part), learning, validation, read)
+        by_arithmetic = quantize_image_tower(Checkpoint(part), learning, validation, read)
         note(part, {"hit@10 by arithmetic of the image tower": by_arithmetic})
         write_card(part, sources)
     return folder

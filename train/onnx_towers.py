@@ -48,17 +48,14 @@ def export_towers(model: Any, preprocessing: Preprocessing, folder: Path, heads:
     )
     share_weights(text, folder)
     (folder / "text.onnx").write_bytes(text.SerializeToString())
-    image = image_proto(model, preprocessing, heads)
+    image = to_onnx(
+        _Image(model, preprocessing, heads),
+        {"pixels": torch.zeros(2, preprocessing.height, preprocessing.width, 3, dtype=torch.uint8)},
+        {"pixels": {0: batch}},
+        ["rows", "patches"] if heads else ["rows"],
+    )
     share_weights(image, folder)
     (folder / "image.onnx").write_bytes(image.SerializeToString())
-
-
-def image_proto(model: Any, preprocessing: Preprocessing, heads: TokenHeads | None = None) -> Any:
-    """Return the image tower as an ONNX model with all its weights inside, float32."""
-    pixels = torch.zeros(2, preprocessing.height, preprocessing.width, 3, dtype=torch.uint8)
-    batch = torch.export.Dim("n", min=1, max=4096)
-    names = ["rows", "patches"] if heads else ["rows"]
-    return to_onnx(_Image(model, preprocessing, heads), {"pixels": pixels}, {"pixels": {0: batch}}, names)
 
 
 class _Text(nn.Module):

@@ -16,9 +16,7 @@ import numpy as np
 
 from engine.checkpoint import Checkpoint
 from engine.replacing import replacing
-from engine.token_heads import TokenHeads
 from engine.towers import ImageTower
-from train.onnx_towers import image_proto
 from train.pairs import Pairs
 from train.validation import marks_of
 
@@ -28,18 +26,16 @@ CALIBRATION = 512
 """Photographs on which ranges are measured."""
 
 
-def quantize_image_tower(
-    model: Any, checkpoint: Checkpoint, learning: Pairs, validation: Pairs, texts: Any, heads: TokenHeads | None = None
-) -> dict[str, float]:
+def quantize_image_tower(checkpoint: Checkpoint, learning: Pairs, validation: Pairs, texts: Any) -> dict[str, float]:
     """Replace `image.onnx` by its quantized form if validation finds as well with it.
 
-    ``model`` and ``heads``, on the CPU, are those of the checkpoint; ``texts`` unit rows for the captions of
-    ``validation``. Returns hit@10 on validation by arithmetic, ``float32`` and, if it was tried, ``int8``.
+    ``texts`` are unit rows (n, d) for the first captions of ``validation``. Returns hit@10 on validation by
+    arithmetic, ``float32`` and, if it was tried, ``int8``.
     """
     marks = {"float32": _hit_at_10(checkpoint, validation, texts)}
     with TemporaryDirectory() as folder:
         whole, quantized = Path(folder) / "whole.onnx", Path(folder) / "image.onnx"
-        _write_whole(image_proto(model, checkpoint.preprocessing, heads), whole)
+        _write_whole(checkpoint.folder / "image.onnx", whole)
         _write_quantized(whole, learning, quantized)
         if quantized.stat().st_size > whole.stat().st_size / 2:
             return marks  # mostly convolutions, which stay as they are: there is nothing to gain
@@ -55,11 +51,11 @@ def _hit_at_10(checkpoint: Checkpoint, pairs: Pairs, texts: Any) -> float:
     return marks_of(pairs, images, texts)["hit@10"]
 
 
-def _write_whole(proto: Any, path: Path) -> None:
-    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
+def _write_whole(tower: Path, path: Path) -> None:
+    """Write ``tower`` with float32 weights of its own: the runtime reads and widens those of `model.safetensors`."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    add_pre_process_metadata(proto)  # else it advises a preparation that the exporter has done
-    path.write_bytes(proto.SerializeToString())
+    quant_pre_process(str(tower), str(path), skip_symbolic_shape=True)
 
 
 def _write_quantized(whole: Path, learning: Pairs, path: Path) -> None:

@@ -173,8 +173,7 @@ def _export(
         texts = towers.embed_texts(model.eval(), validation.first_captions()).cpu().numpy()
     facts = _facts(run, base) | {"validation": marks | found}
     export_checkpoint(model, towers.tokenizer, spec, facts, folder, base, reranking)
-    heads = reranking.heads if reranking else None
-    by_arithmetic = quantize_image_tower(model, Checkpoint(folder), run.pairs, validation, texts, heads)
+    by_arithmetic = quantize_image_tower(Checkpoint(folder), run.pairs, validation, texts)
     note(folder, {"hit@10 by arithmetic of the image tower": by_arithmetic})
 
 
