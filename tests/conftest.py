@@ -13,6 +13,8 @@ from workshop import Shop, command, copy_store, environment
 from engine.checkpoint import Checkpoint, find_checkpoint
 from engine.encoder import Encoder, load_encoder
 from ingest.lookbook.draw import draw_lookbook
+from ingest.sources.detect import open_source
+from ingest.sources.source import Source
 
 
 def pytest_configure() -> None:
@@ -70,3 +72,56 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subproces
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def look_book(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    """Sixty drawings to learn from."""
+    folder = tmp_path_factory.mktemp("train") / "look-book"
+    draw_lookbook(folder, count=60, seed=3)
+    return open_source(folder)
+
+
+@pytest.fixture(scope="session")
+def sentence_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT with a WordPiece tokenizer, as a sentence encoder is laid out."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    folder = tmp_path_factory.mktemp("bert")
+    words = [
+        "[PAD]",
+        "[unused0]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "北",
+        "##s",
+        "##ed",
+        "red",
+        "dress",
+        "a",
+        "the",
+    ]
+    words += [chr(letter) for letter in range(ord("b"), ord("z") + 1)] + [f"##{chr(n)}" for n in range(97, 123)]
+    words += ["zebra"]
+    inner = Tokenizer(models.WordPiece({word: n for n, word in enumerate(words)}, unk_token="[UNK]"))
+    inner.normalizer, inner.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    inner.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", None, [("[CLS]", 3), ("[SEP]", 4)])
+    BertTokenizer(tokenizer_object=inner).save_pretrained(folder)
+    torch.manual_seed(5)
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def without_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run writes has weights, but no ONNX towers; torch answers instead."""
+    from training import leave_out_onnx
+
+    leave_out_onnx(monkeypatch)

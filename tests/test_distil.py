@@ -16,8 +16,6 @@ from workshop import Retold, loud
 from engine.checkpoint import Checkpoint, find_checkpoint
 from engine.encoder import load_encoder
 from engine.errors import SourceError, UsageError
-from ingest.lookbook.draw import draw_lookbook
-from ingest.sources.detect import open_source
 from ingest.sources.source import Source
 from train import distil as module
 from train.distil import distil, mixed, without_chance
@@ -29,13 +27,6 @@ from train.synonyms import Synonyms
 from train.tokenizer import train_tokenizer
 
 WORDS = Synonyms(["quux => trousers"])
-
-
-@pytest.fixture(scope="module")
-def drawings(tmp_path_factory: pytest.TempPathFactory) -> Source:
-    folder = tmp_path_factory.mktemp("distil") / "look-book"
-    draw_lookbook(folder, count=60, seed=3)
-    return open_source(folder)
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +42,11 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_pupil_comes_nearer_to_all_of_them_in_seeing_and_reading(
-    pair: list[Checkpoint], drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pair: list[Checkpoint], look_book: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "fit_projection", lambda linear, rows, goals: linear)  # else hardly a way is left
     told: list[Progress] = []
-    folder = distil(pair, WORDS, [drawings], tmp_path / "run", epochs=6, report=told.append)
+    folder = distil(pair, WORDS, [look_book], tmp_path / "run", epochs=6, report=told.append)
     examined = [progress.validation for progress in told if progress.validation]
     assert len(examined) == 1 + 6 + 2, "before, and after every epoch over photographs and over texts"
     assert examined[6]["cosine"] > examined[0]["cosine"]
@@ -69,8 +60,9 @@ def test_the_pupil_comes_nearer_to_all_of_them_in_seeing_and_reading(
     assert load_file(folder / "model.safetensors").keys() == load_file(pair[0].folder / "model.safetensors").keys()
 
 
+@pytest.mark.usefixtures("without_onnx")
 def test_a_run_that_was_killed_and_resumed_gives_the_same_checkpoint(
-    pair: list[Checkpoint], drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pair: list[Checkpoint], look_book: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "mixed", lambda pictures, rng: pictures + torch.rand_like(pictures))  # torch's chance
 
@@ -78,7 +70,7 @@ def test_a_run_that_was_killed_and_resumed_gives_the_same_checkpoint(
         if progress.epoch == 1 and progress.validation:
             raise KeyboardInterrupt
 
-    arguments = (pair, WORDS, [drawings])
+    arguments = (pair, WORDS, [look_book])
     whole = distil(*arguments, tmp_path / "whole", epochs=2, threads=1)
     with pytest.raises(KeyboardInterrupt):
         distil(*arguments, tmp_path / "parts", epochs=2, threads=1, report=killed)
@@ -87,8 +79,8 @@ def test_a_run_that_was_killed_and_resumed_gives_the_same_checkpoint(
     with pytest.raises(UsageError, match="another --epochs"):
         distil(*arguments, tmp_path / "parts", epochs=3, resume=True)
     for other, what in (
-        ((pair[::-1], WORDS, [drawings]), "other checkpoints"),
-        ((pair, WORDS, [Retold(drawings, loud)]), "other data"),
+        ((pair[::-1], WORDS, [look_book]), "other checkpoints"),
+        ((pair, WORDS, [Retold(look_book, loud)]), "other data"),
     ):
         with pytest.raises(UsageError, match=f"belongs to {what}, or to an earlier version: resume with what"):
             distil(*other, tmp_path / "parts", epochs=2, threads=1, resume=True)
@@ -99,15 +91,16 @@ def test_a_run_that_was_killed_and_resumed_gives_the_same_checkpoint(
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.usefixtures("without_onnx")
 def test_a_run_killed_while_it_writes_its_checkpoint_leaves_no_half_of_one(
-    pair: list[Checkpoint], drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pair: list[Checkpoint], look_book: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "write_card", killed)
     with pytest.raises(KeyboardInterrupt):
-        distil(pair, WORDS, [drawings], tmp_path / "run", epochs=1, threads=1)
+        distil(pair, WORDS, [look_book], tmp_path / "run", epochs=1, threads=1)
     assert not [path for path in (tmp_path / "run").iterdir() if "checkpoint" in path.name]
 
 
@@ -176,8 +169,8 @@ def test_what_does_not_fit_together_is_refused(
 
 
 def test_fewer_photographs_than_a_batch_are_refused(
-    pair: list[Checkpoint], drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pair: list[Checkpoint], look_book: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BATCH", 500)
     with pytest.raises(SourceError, match="fewer than one batch"):
-        distil(pair, WORDS, [drawings], tmp_path / "run")
+        distil(pair, WORDS, [look_book], tmp_path / "run")

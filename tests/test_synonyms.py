@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from tiny_clip import make_tiny_clip
+from training import leave_out_onnx
 
 from engine.checkpoint import DEFAULT_MODEL, Checkpoint, find_checkpoint
 from engine.encoder import Encoder, load_encoder
@@ -161,8 +162,10 @@ def cosine(encoder: Encoder, one: str, other: str) -> float:
 
 @pytest.mark.parametrize("kind", ["bundled", "any CLIP"])
 def test_a_taught_checkpoint_embeds_a_phrase_where_its_meaning_is_and_photographs_where_they_were(
-    kind: str, drawings: Source, tmp_path: Path
+    kind: str, drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if kind == "bundled":  # whose ONNX towers take half a minute
+        leave_out_onnx(monkeypatch)
     base = find_checkpoint(DEFAULT_MODEL if kind == "bundled" else str(make_tiny_clip(tmp_path / "clip")))
     words, told = Synonyms(["quux, blorp => trousers", "frobnicator => hat"]), list[Taught]()
     folder = teach_words(base, words, [drawings], tmp_path / "run", epochs=3, report=told.append)
@@ -191,6 +194,7 @@ def test_photographs_that_say_nothing_and_a_folder_in_use_are_refused(drawings: 
         teach_words(base, words, [drawings], tmp_path / "run")
 
 
+@pytest.mark.usefixtures("without_onnx")
 def test_a_lesson_that_was_killed_while_it_wrote_its_checkpoint_can_be_given_again(
     drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
