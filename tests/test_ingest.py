@@ -893,7 +893,9 @@ def test_a_stopped_run_prunes_nothing(shop: Shop) -> None:
     assert len(shop.points()) == 3
 
 
-def test_memory_is_bounded_by_photographs_and_by_bytes(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_bounded_by_photographs_and_by_bytes(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     from ingest.embed import Fetched
 
     fill(shop, 120)
@@ -904,6 +906,8 @@ def test_memory_is_bounded_by_photographs_and_by_bytes(shop: Shop, monkeypatch: 
         alive = [thing for thing in gc.get_objects() if type(thing) is Fetched]
         most = max(most, sum(Path(fetched.item.uri).parent == shop.photos for fetched in alive))
 
+    gc.freeze()  # what is there already is not looked through at every step: torch alone has a million objects
+    request.addfinalizer(gc.unfreeze)
     monkeypatch.setattr(worker, "BATCH_PHOTOGRAPHS", 4)
     assert shop.ingest(on_progress=count).indexed == 120
     in_flight = 2 * worker.READ_AHEAD + 1 + 5  # being read; waiting; and those in hand between the steps

@@ -177,7 +177,9 @@ def _stop_on_ctrl_c() -> Iterator[threading.Event]:
 
 def _indexed(fields: Mapping[str, FieldKind], before: Mapping[str, FieldKind]) -> dict[str, FieldKind]:
     """Return the fields of a source that one can filter by: as many as a collection may have, the first of them."""
-    room = MOST_FIELDS - len(before.keys() - fields.keys())
+    from engine.store.schema import CORE_FIELDS
+
+    room = MOST_FIELDS - len(before.keys() - fields.keys() - CORE_FIELDS.keys())
     ordered = sorted(fields, key=lambda name: name not in before)
     if left_out := ordered[max(0, room) :]:
         print(
