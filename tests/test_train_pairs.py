@@ -31,9 +31,7 @@ from train.kept import kept_array
 from train.loss import Alike
 from train.origins import Origins
 from train.pairs import Pairs, build_pairs, describe
-from train.recipe import (
-    DataRecipe,
-)
+from train.recipe import DataRecipe
 from train.teacher import taught_images
 from train.token_states import TokenStates
 from train.towers import preprocessing_of

@@ -13,12 +13,7 @@ from training import TINY, tiny
 from engine.errors import SourceError, UsageError
 from ingest.sources.source import Source
 from train.model import build_model
-from train.recipe import (
-    LEAST_VOCABULARY,
-    RECIPES,
-    Recipe,
-    load_recipe,
-)
+from train.recipe import LEAST_VOCABULARY, RECIPES, Recipe, load_recipe
 from train.tokenizer import train_tokenizer
 from train.trainer import train
 

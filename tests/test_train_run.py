@@ -32,9 +32,7 @@ from ingest.decode import decode
 from ingest.sources.source import Source
 from train import parallel
 from train.curves import tensorboard_log
-from train.recipe import (
-    inherit,
-)
+from train.recipe import inherit
 from train.resume import load, save
 from train.run import Progress, Run
 from train.trainer import train

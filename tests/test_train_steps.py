@@ -24,9 +24,7 @@ from train.loss import Others, contrastive_loss, sigmoid_loss
 from train.memory import Memory
 from train.mix import best_mixture
 from train.model import build_model
-from train.recipe import (
-    DataRecipe,
-)
+from train.recipe import DataRecipe
 from train.schedule import learning_rate, parameter_groups
 from train.tokenizer import train_tokenizer
 
