@@ -3,7 +3,8 @@
     qrels   query 0 item relevance
     run     query Q0 item rank score tag
 
-Columns are parted by white space, so white space and % inside an id are written as in URLs (%20), and read back.
+Columns are parted by white space, so white space and % inside an id are written as in URLs (%20), and read back; so is
+a byte order mark, which readers take off the beginning of a file.
 """
 
 from __future__ import annotations
@@ -93,4 +94,4 @@ def _number(path: Path, line: int, text: str) -> float:
 
 
 def _quoted(name: str) -> str:
-    return re.sub(r"[\s%]", lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), name)
+    return re.sub(r"[\s%\ufeff]", lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), name)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import ir_measures
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import UsageError
@@ -13,6 +13,7 @@ from eval.trec import read_qrels, read_run, write_qrels, write_run
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
 
 
+@example(run={"\ufeffcoat": ["\ufeff"], "\ufeff": ["a"]})
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(run=st.dictionaries(NAMES, st.lists(NAMES, min_size=1, max_size=5, unique=True), max_size=4))
 def test_runs_and_right_answers_come_back_as_they_were_whatever_the_ids(
