@@ -234,6 +234,30 @@ def test_low_rank_adaptation_changes_only_queries_and_values_and_leaves_no_trace
     assert any("q_proj.weight" in name for name in changed)
     allowed = ("q_proj.weight", "v_proj.weight", "visual_projection.weight", "text_projection.weight", "logit_scale")
     assert not [name for name in changed if not name.endswith(allowed)]
+    assert load_file(folder / "model.safetensors").keys() == load_file(base / "model.safetensors").keys()
+    for name in (name for name in changed if name.endswith(("q_proj.weight", "v_proj.weight"))):
+        largest = torch.linalg.svdvals(after[name] - before[name])
+        assert largest[2] < largest[0] / 50, "two directions and the rounding to halves, not a layer made anew"
+
+
+@pytest.mark.parametrize(
+    ("choices", "sizes"), [({"wise_ft": True, "epochs": 1}, {}), ({"epochs": 1}, {"reduced_dimension": 8})]
+)
+def test_the_marks_noted_are_those_of_the_weights_that_are_written(
+    choices: dict[str, Any], sizes: dict[str, Any], look_book: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examined: list[dict[str, torch.Tensor]] = []
+
+    def examine(run: Run, pairs: object) -> dict[str, float]:
+        examined.append(weights_of(run))
+        return {"mrr": 1 / len(examined)}  # so that the first mixture, which is none, is the best
+
+    monkeypatch.setattr(Run, "examine", examine)
+    base = find_checkpoint(str(make_tiny_clip(tmp_path / "clip"))) if "wise_ft" in choices else None
+    recipe = dataclasses.replace(tiny(**choices), model=dataclasses.replace(TINY.model, **sizes))
+    folder = train(recipe, [look_book], tmp_path / "run", base=base, threads=1)
+    noted = find_checkpoint(str(folder)).notes["validation"]["mrr"]
+    assert same_as_written(examined[round(1 / noted) - 1], folder)
 
 
 @pytest.mark.parametrize("loss", ["sigmoid", "raw"])
@@ -244,14 +268,30 @@ def test_the_other_losses_train_too(look_book: Source, tmp_path: Path, loss: str
     assert losses[-1] < losses[0]
 
 
-def test_a_run_ends_when_validation_has_not_risen_for_long(
+def weights_of(run: Run) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in run.average.module.state_dict().items()}
+
+
+def same_as_written(weights: dict[str, torch.Tensor], folder: Path) -> bool:
+    written = load_file(folder / "model.safetensors")  # some of them as halves
+    return all(torch.equal(value, weights[name].to(value.dtype)) for name, value in written.items())
+
+
+def test_a_run_ends_when_validation_has_not_risen_for_long_and_writes_what_was_best(
     look_book: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marks = iter([0.1, 0.3, 0.2, 0.2, 0.9])
-    monkeypatch.setattr(Run, "examine", lambda self, pairs: {"mrr": next(marks)})
+    examined: list[dict[str, torch.Tensor]] = []
+
+    def examine(run: Run, pairs: object) -> dict[str, float]:
+        examined.append(weights_of(run))
+        return {"mrr": next(marks)}
+
+    monkeypatch.setattr(Run, "examine", examine)
     told: list[Progress] = []
-    train(tiny(epochs=9, patience=2), [look_book], tmp_path / "run", threads=1, report=told.append)
+    folder = train(tiny(epochs=9, patience=2), [look_book], tmp_path / "run", threads=1, report=told.append)
     assert told[-1].epoch == 4
+    assert [same_as_written(weights, folder) for weights in examined[:4]] == [False, True, False, False]
 
 
 def test_steps_that_give_no_number_are_skipped_and_too_many_end_the_run(
@@ -286,6 +326,14 @@ def test_two_processes_learn_what_one_learns(look_book: Source, tmp_path: Path) 
     one, two = (load_file(each / "model.safetensors") for each in (folder, tmp_path / "two" / "checkpoint"))
     for name in one:
         torch.testing.assert_close(one[name].float(), two[name].float(), atol=2e-3, rtol=0)
+
+
+def test_a_batch_that_cannot_be_shared_among_the_processes_is_refused(
+    look_book: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel, "join", lambda device: 5)
+    with pytest.raises(UsageError, match="batch_size 12 cannot be divided among 5 processes: choose a multiple"):
+        train(TINY, [look_book], tmp_path / "run", threads=1)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
