@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from workshop import Shop, command, copy_store, environment
 
 from engine.checkpoint import Checkpoint, find_checkpoint
@@ -15,6 +16,11 @@ from engine.encoder import Encoder, load_encoder
 from ingest.lookbook.draw import draw_lookbook
 from ingest.sources.detect import open_source
 from ingest.sources.source import Source
+
+# The same examples each time, so that a stranger's first run finds what ours found; `pytest
+# --hypothesis-profile=default` looks for others.
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
 
 
 def pytest_configure() -> None:
