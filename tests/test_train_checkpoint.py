@@ -63,6 +63,10 @@ def test_a_run_makes_a_checkpoint_that_answers_without_torch(made: Path, told: l
     assert len(log) == len(told)
 
 
+def test_a_tower_that_integers_would_not_make_smaller_keeps_its_numbers(made: Path) -> None:
+    assert Checkpoint(made).notes["hit@10 by arithmetic of the image tower"].keys() == {"float32"}
+
+
 def test_onnx_towers_have_no_weights_of_their_own_and_move_with_their_folder(made: Path, tmp_path: Path) -> None:
     assert (made / "text.onnx").stat().st_size < (made / "model.safetensors").stat().st_size / 2
     texts = ["a red dress"]
