@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_clip import make_tiny_clip
-from workshop import Retold, loud
+from workshop import Retold, killed, loud
 
 from engine.checkpoint import Checkpoint, find_checkpoint
 from engine.encoder import load_encoder
@@ -66,14 +66,14 @@ def test_a_run_that_was_killed_and_resumed_gives_the_same_checkpoint(
 ) -> None:
     monkeypatch.setattr(module, "mixed", lambda pictures, rng: pictures + torch.rand_like(pictures))  # torch's chance
 
-    def killed(progress: Progress) -> None:
+    def killed_after_an_epoch(progress: Progress) -> None:
         if progress.epoch == 1 and progress.validation:
             raise KeyboardInterrupt
 
     arguments = (pair, WORDS, [look_book])
     whole = distil(*arguments, tmp_path / "whole", epochs=2, threads=1)
     with pytest.raises(KeyboardInterrupt):
-        distil(*arguments, tmp_path / "parts", epochs=2, threads=1, report=killed)
+        distil(*arguments, tmp_path / "parts", epochs=2, threads=1, report=killed_after_an_epoch)
     with pytest.raises(UsageError, match="exists already"):
         distil(*arguments, tmp_path / "parts", epochs=2)
     with pytest.raises(UsageError, match="another --epochs"):
@@ -95,9 +95,6 @@ def test_a_run_that_was_killed_and_resumed_gives_the_same_checkpoint(
 def test_a_run_killed_while_it_writes_its_checkpoint_leaves_no_half_of_one(
     pair: list[Checkpoint], look_book: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
     monkeypatch.setattr(module, "write_card", killed)
     with pytest.raises(KeyboardInterrupt):
         distil(pair, WORDS, [look_book], tmp_path / "run", epochs=1, threads=1)

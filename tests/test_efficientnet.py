@@ -19,8 +19,7 @@ from transformers.models.efficientnet.modeling_efficientnet import EfficientNetS
 from engine.checkpoint import find_checkpoint
 from engine.encoder import OnnxEncoder, TorchEncoder
 from engine.errors import CheckpointError
-from ingest.lookbook.draw import draw_lookbook
-from ingest.sources.detect import open_source
+from ingest.sources.source import Source
 from train.depthwise import Depthwise, learn_fast
 from train.efficientnet import MOMENTUM, hasten, lite_config, load_lite, start_lite
 from train.recipe import ModelRecipe, OptimizerRecipe, Recipe
@@ -174,13 +173,12 @@ def test_photographs_are_smaller_for_the_share_of_steps_that_the_recipe_says() -
 
 
 def test_a_trained_checkpoint_gives_the_same_embeddings_by_every_way(
-    tower: EfficientNetModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tower: EfficientNetModel, look_book: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    draw_lookbook(tmp_path / "look-book", count=60, seed=3)
     torch.save(elsewhere(tower), tmp_path / "lite0.pth")
     model = dataclasses.replace(RECIPE.model, vision_base=str(tmp_path / "lite0.pth"))
     recipe = dataclasses.replace(RECIPE, model=model)
-    folder = train(recipe, [open_source(tmp_path / "look-book")], tmp_path / "run", threads=1)
+    folder = train(recipe, [look_book], tmp_path / "run", threads=1)
     checkpoint = find_checkpoint(str(folder))
     pixels = np.random.default_rng(1).integers(0, 256, (3, 64, 48, 3)).astype(np.uint8)
     ours = TorchEncoder(checkpoint, "cpu", precise=True).encode_pixels(pixels)
@@ -195,6 +193,6 @@ def test_a_trained_checkpoint_gives_the_same_embeddings_by_every_way(
     np.testing.assert_allclose(F.normalize(plain, dim=-1).numpy(), ours, atol=1e-4)
     again = dataclasses.replace(RECIPE, optimizer=dataclasses.replace(RECIPE.optimizer, epochs=1, learning_rate=1e-9))
     leave_out_onnx(monkeypatch)
-    second = train(again, [open_source(tmp_path / "look-book")], tmp_path / "second", base=checkpoint, threads=1)
+    second = train(again, [look_book], tmp_path / "second", base=checkpoint, threads=1)
     gentle = TorchEncoder(find_checkpoint(str(second)), "cpu", precise=True).encode_pixels(pixels)
     assert float((gentle * ours).sum(axis=1).min()) > 0.9, "only the statistics of batch normalisation have moved"

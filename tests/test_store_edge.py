@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from workshop import killed
 
 from engine.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked, StoreMissing, UsageError
 from engine.filters import parse_where
@@ -444,12 +445,9 @@ def test_what_was_optimized_is_durable_before_the_store_is_closed(tmp_path: Path
 
 
 def test_an_interrupted_creation_leaves_nothing_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
     store = EdgeStore(tmp_path, "fashion")
     with monkeypatch.context() as patch:
-        patch.setattr(edge_files, "write_spec", interrupted)
+        patch.setattr(edge_files, "write_spec", killed)
         with pytest.raises(KeyboardInterrupt):
             store.create(SPEC)
     assert not store.exists()

@@ -14,25 +14,18 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny_clip import make_tiny_clip
 from training import leave_out_onnx
+from workshop import killed
 
 from engine.checkpoint import DEFAULT_MODEL, Checkpoint, find_checkpoint
 from engine.encoder import Encoder, load_encoder
 from engine.errors import SourceError, UsageError
 from engine.records import Item, Vector
 from eval.split import PARTS, split, split_of
-from ingest.lookbook.draw import draw_lookbook
 from ingest.sources.detect import open_source
 from ingest.sources.source import Source
 from train.recipe import RECIPES, load_recipe
 from train.synonyms import Synonyms, load_synonyms
 from train.words import CONTEXTS, Taught, known_texts, make_lesson, teach_words
-
-
-@pytest.fixture(scope="module")
-def drawings(tmp_path_factory: pytest.TempPathFactory) -> Source:
-    folder = tmp_path_factory.mktemp("teach") / "look-book"
-    draw_lookbook(folder, count=40, seed=3)
-    return open_source(folder)
 
 
 def otherwise(synonyms: Synonyms, text: str) -> set[str]:
@@ -143,10 +136,10 @@ def test_nothing_is_read_of_what_the_base_is_examined_with(tmp_path: Path) -> No
     assert not held_out & texts
 
 
-def test_long_captions_are_kept_whole_and_in_parts(drawings: Source) -> None:
+def test_long_captions_are_kept_whole_and_in_parts(look_book: Source) -> None:
     base = find_checkpoint(DEFAULT_MODEL)
-    whole = {item.captions[0] for item in split(_items(drawings), "train", *reversed(split_of(base)))}
-    texts = set(known_texts([drawings], base, random.Random(0)))
+    whole = {item.captions[0] for item in split(_items(look_book), "train", *reversed(split_of(base)))}
+    texts = set(known_texts([look_book], base, random.Random(0)))
     assert whole <= texts
     assert any(text not in whole and any(text in caption for caption in whole) for text in texts)
 
@@ -162,13 +155,13 @@ def cosine(encoder: Encoder, one: str, other: str) -> float:
 
 @pytest.mark.parametrize("kind", ["bundled", "any CLIP"])
 def test_a_taught_checkpoint_embeds_a_phrase_where_its_meaning_is_and_photographs_where_they_were(
-    kind: str, drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, look_book: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if kind == "bundled":  # whose ONNX towers take half a minute
         leave_out_onnx(monkeypatch)
     base = find_checkpoint(DEFAULT_MODEL if kind == "bundled" else str(make_tiny_clip(tmp_path / "clip")))
     words, told = Synonyms(["quux, blorp => trousers", "frobnicator => hat"]), list[Taught]()
-    folder = teach_words(base, words, [drawings], tmp_path / "run", epochs=3, report=told.append)
+    folder = teach_words(base, words, [look_book], tmp_path / "run", epochs=3, report=told.append)
     taught = find_checkpoint(str(folder))
     before, after = load_encoder(base, "cpu"), load_encoder(taught, "cpu")
     assert cosine(after, "quux", "trousers") > cosine(before, "quux", "trousers")
@@ -183,7 +176,7 @@ def test_a_taught_checkpoint_embeds_a_phrase_where_its_meaning_is_and_photograph
     assert (taught.trained_split, taught.new_text_layers) == (base.trained_split, base.new_text_layers)
 
 
-def test_photographs_that_say_nothing_and_a_folder_in_use_are_refused(drawings: Source, tmp_path: Path) -> None:
+def test_photographs_that_say_nothing_and_a_folder_in_use_are_refused(look_book: Source, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "one.png")
     base, words = find_checkpoint(DEFAULT_MODEL), Synonyms(["a, b"])
@@ -191,27 +184,24 @@ def test_photographs_that_say_nothing_and_a_folder_in_use_are_refused(drawings: 
         teach_words(base, words, [open_source(tmp_path / "photos")], tmp_path / "run")
     (tmp_path / "run" / "checkpoint").mkdir(parents=True)
     with pytest.raises(UsageError, match="exists already"):
-        teach_words(base, words, [drawings], tmp_path / "run")
+        teach_words(base, words, [look_book], tmp_path / "run")
 
 
 @pytest.mark.usefixtures("without_onnx")
 def test_a_lesson_that_was_killed_while_it_wrote_its_checkpoint_can_be_given_again(
-    drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    look_book: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
     base, words = find_checkpoint(str(make_tiny_clip(tmp_path / "clip"))), Synonyms(["quux => trousers"])
     with monkeypatch.context() as patch:
         patch.setattr("train.words.write_card", killed)
         with pytest.raises(KeyboardInterrupt):
-            teach_words(base, words, [drawings], tmp_path / "run", epochs=1)
-    assert find_checkpoint(str(teach_words(base, words, [drawings], tmp_path / "run", epochs=1))).fingerprint
+            teach_words(base, words, [look_book], tmp_path / "run", epochs=1)
+    assert find_checkpoint(str(teach_words(base, words, [look_book], tmp_path / "run", epochs=1))).fingerprint
 
 
 def test_a_checkpoint_that_re_ranks_is_refused(
-    drawings: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    look_book: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Checkpoint, "token_heads", object())
     with pytest.raises(UsageError, match="has heads for re-ranking"):
-        teach_words(find_checkpoint(DEFAULT_MODEL), Synonyms(["a, b"]), [drawings], tmp_path / "run")
+        teach_words(find_checkpoint(DEFAULT_MODEL), Synonyms(["a, b"]), [look_book], tmp_path / "run")

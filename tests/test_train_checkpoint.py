@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from tiny_clip import make_tiny_clip
 from training import TINY, leave_out_onnx, shop_of, tiny
+from workshop import killed
 
 from engine.checkpoint import Checkpoint, find_checkpoint
 from engine.encoder import OnnxEncoder, TorchEncoder, load_encoder
@@ -203,9 +204,6 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_a_run_killed_while_it_writes_its_checkpoint_leaves_the_one_before_whole(
     look_book: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
     def seen(folder: Path) -> bool:
         return any("checkpoint" in path.name for path in folder.iterdir())
 

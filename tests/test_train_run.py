@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,31 +33,13 @@ from ingest.decode import decode
 from ingest.sources.source import Source
 from train import parallel
 from train.curves import tensorboard_log
+from train.mix import copy_of
 from train.recipe import inherit
 from train.resume import load, save
 from train.run import Progress, Run
 from train.trainer import train
 
 pytestmark = pytest.mark.usefixtures("without_onnx")
-
-
-def test_a_run_that_was_stopped_and_resumed_gives_the_same_weights_bit_for_bit(
-    look_book: Source, tmp_path: Path
-) -> None:
-    class PulledPlugError(Exception):
-        pass
-
-    def pull_the_plug(progress: object) -> None:
-        if progress.epoch > 1:  # type: ignore[attr-defined]
-            raise PulledPlugError
-
-    whole = train(TINY, [look_book], tmp_path / "whole", threads=1)
-    with pytest.raises(PulledPlugError):
-        train(TINY, [look_book], tmp_path / "parts", threads=1, report=pull_the_plug)
-    parts = train(TINY, [look_book], tmp_path / "parts", threads=1, resume=True)
-    assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()
-    again = train(TINY, [look_book], tmp_path / "parts", threads=1, resume=True)
-    assert (whole / "training.json").read_text() == (again / "training.json").read_text(), "nothing was left to do"
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +57,17 @@ def stopped(look_book: Source, tmp_path_factory: pytest.TempPathFactory) -> Path
     with pytest.raises(PulledPlugError):
         train(TINY, [look_book], out, threads=1, report=pull_the_plug)
     return out
+
+
+def test_a_run_that_was_stopped_and_resumed_gives_the_same_weights_bit_for_bit(
+    look_book: Source, stopped: Path, tmp_path: Path
+) -> None:
+    whole = train(TINY, [look_book], tmp_path / "whole", threads=1)
+    shutil.copytree(stopped, tmp_path / "parts")
+    parts = train(TINY, [look_book], tmp_path / "parts", threads=1, resume=True)
+    assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()
+    again = train(TINY, [look_book], tmp_path / "parts", threads=1, resume=True)
+    assert (whole / "training.json").read_text() == (again / "training.json").read_text(), "nothing was left to do"
 
 
 def test_a_run_is_not_resumed_with_another_recipe(look_book: Source, tmp_path: Path) -> None:
@@ -240,19 +234,31 @@ def test_low_rank_adaptation_changes_only_queries_and_values_and_leaves_no_trace
         assert largest[2] < largest[0] / 50, "two directions and the rounding to halves, not a layer made anew"
 
 
+def examined_with(marks: Iterator[float], patch: pytest.MonkeyPatch) -> list[dict[str, torch.Tensor]]:
+    """Let examinations find ``marks``, one after the other; return the weights that each of them is to see."""
+    examined: list[dict[str, torch.Tensor]] = []
+
+    def examine(run: Run, pairs: object) -> dict[str, float]:
+        examined.append(copy_of(run.average.module))
+        return {"mrr": next(marks)}
+
+    patch.setattr(Run, "examine", examine)
+    return examined
+
+
+def same_as_written(weights: dict[str, torch.Tensor], folder: Path) -> bool:
+    written = load_file(folder / "model.safetensors")  # some of them as halves
+    return all(torch.equal(value, weights[name].to(value.dtype)) for name, value in written.items())
+
+
 @pytest.mark.parametrize(
     ("choices", "sizes"), [({"wise_ft": True, "epochs": 1}, {}), ({"epochs": 1}, {"reduced_dimension": 8})]
 )
 def test_the_marks_noted_are_those_of_the_weights_that_are_written(
     choices: dict[str, Any], sizes: dict[str, Any], look_book: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    examined: list[dict[str, torch.Tensor]] = []
-
-    def examine(run: Run, pairs: object) -> dict[str, float]:
-        examined.append(weights_of(run))
-        return {"mrr": 1 / len(examined)}  # so that the first mixture, which is none, is the best
-
-    monkeypatch.setattr(Run, "examine", examine)
+    falling = (1 / number for number in count(1))  # so that the first mixture, which is none, is the best
+    examined = examined_with(falling, monkeypatch)
     base = find_checkpoint(str(make_tiny_clip(tmp_path / "clip"))) if "wise_ft" in choices else None
     recipe = dataclasses.replace(tiny(**choices), model=dataclasses.replace(TINY.model, **sizes))
     folder = train(recipe, [look_book], tmp_path / "run", base=base, threads=1)
@@ -268,26 +274,10 @@ def test_the_other_losses_train_too(look_book: Source, tmp_path: Path, loss: str
     assert losses[-1] < losses[0]
 
 
-def weights_of(run: Run) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in run.average.module.state_dict().items()}
-
-
-def same_as_written(weights: dict[str, torch.Tensor], folder: Path) -> bool:
-    written = load_file(folder / "model.safetensors")  # some of them as halves
-    return all(torch.equal(value, weights[name].to(value.dtype)) for name, value in written.items())
-
-
 def test_a_run_ends_when_validation_has_not_risen_for_long_and_writes_what_was_best(
     look_book: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    marks = iter([0.1, 0.3, 0.2, 0.2, 0.9])
-    examined: list[dict[str, torch.Tensor]] = []
-
-    def examine(run: Run, pairs: object) -> dict[str, float]:
-        examined.append(weights_of(run))
-        return {"mrr": next(marks)}
-
-    monkeypatch.setattr(Run, "examine", examine)
+    examined = examined_with(iter([0.1, 0.3, 0.2, 0.2, 0.9]), monkeypatch)
     told: list[Progress] = []
     folder = train(tiny(epochs=9, patience=2), [look_book], tmp_path / "run", threads=1, report=told.append)
     assert told[-1].epoch == 4

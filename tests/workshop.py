@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,11 @@ def _copy_with_holes(source: str, target: str) -> None:
             else:
                 writing.write(block)
         writing.truncate()
+
+
+def killed(*_: object) -> NoReturn:
+    """Stand in for a step in which the process is killed."""
+    raise KeyboardInterrupt
 
 
 class CountingEncoder:
