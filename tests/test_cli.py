@@ -500,7 +500,8 @@ def test_a_checkpoint_is_called_what_its_run_is(tmp_path: Path) -> None:
 def test_a_checkpoint_is_taught_words_and_the_last_line_says_where_it_lies(home: Path) -> None:
     base, words = make_tiny_clip(home / "pupil"), home / "words.txt"
     words.write_text("frock => dress\n", encoding="utf-8")
-    done = engine("teach", words, "--data", "look-book", "--base", base, "--epochs", 1, folder=home)
+    asked = ("teach", words, "--data", "look-book", "--base", base, "--stress", "gender=2", "--epochs", 1)
+    done = engine(*asked, folder=home)
     assert done.returncode == 0, done.stderr
     assert "synonyms: 1 phrases" in done.stderr
     assert "epoch 1 of 1: mean cosine" in done.stderr
@@ -551,6 +552,8 @@ def test_a_checkpoint_is_taught_words_and_the_last_line_says_where_it_lies(home:
         (("teach", "nowhere.txt", "--data", "look-book"), 2, "nowhere.txt"),
         (("teach", "texts/a.txt", "--data", "look-book"), 2, "line 1, 'no image'"),
         (("teach", "--data", "nowhere"), 3, "nowhere"),
+        (("teach", "--data", "look-book", "--stress", "colour"), 2, "--stress 'colour' is not FIELD=TIMES"),
+        (("teach", "--data", "look-book", "--stress", "colour=-1"), 2, "'colour=-1'"),
         (("teach", "--data", "look-book", "--base", "empty"), 4, "config.json"),
         (("sample", "texts"), 2, "texts"),
     ],

@@ -18,9 +18,9 @@ from engine.encoder import load_encoder
 from engine.errors import SourceError, UsageError
 from ingest.sources.source import Source
 from train import distil as module
-from train.distil import distil, mixed, without_chance
+from train.distil import distil, mixed
 from train.joined import Joined, fit_projection
-from train.model import build_model
+from train.model import build_model, without_chance
 from train.recipe import ModelRecipe
 from train.run import Progress
 from train.synonyms import Synonyms

@@ -241,7 +241,7 @@ def test_validation_holds_no_table_of_all_captions_against_all_photographs(monke
     images, texts = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (images, images + texts))
     names = [str(row) for row in range(count)]
     none = np.zeros(count, dtype=np.int64)
-    pairs = Pairs([Item(name, name) for name in names], images, images, [], names, names, none)  # type: ignore[arg-type]
+    pairs = Pairs([Item(name, name) for name in names], images, images, [], [], names, names, none)  # type: ignore[arg-type]
     tracemalloc.start()
     marks = marks_of(pairs, images, texts)
     peak = tracemalloc.get_traced_memory()[1]

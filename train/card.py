@@ -90,7 +90,10 @@ def _training(notes: Mapping[str, Any]) -> str:
         told = ", ".join(f"{name} {optimizer[name]}" for name in TOLD if optimizer.get(name))
         lines.append(f"Recipe `{recipe.get('name')}`: {told.replace('_', ' ')}.")
     if taught := notes.get("taught"):
-        lines.append(f"Then `engine teach`: {taught['phrases']} phrases, by the checkpoint `{taught['base'][:12]}`.")
+        looked = "" if taught.get("attributes") is None else ", and attributes by their photographs"
+        lines.append(
+            f"Then `engine teach`: {taught['phrases']} phrases, by the checkpoint `{taught['base'][:12]}`{looked}."
+        )
     if distilled := notes.get("distilled"):
         names = ", ".join(f"`{fingerprint[:12]}`" for fingerprint in distilled["from"])
         lines.append(f"Then `engine distil` of {names}, with {distilled['phrases']} phrases of shoppers.")

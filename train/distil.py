@@ -31,6 +31,7 @@ from train.card import write_card
 from train.cores import Cores
 from train.export import note
 from train.joined import Joined, fit_projection
+from train.model import without_chance
 from train.pairs import Pairs, gather_pairs
 from train.quantize import quantize_image_tower
 from train.recipe import DataRecipe
@@ -102,7 +103,9 @@ def distil(
         report(lessons.examined(judge.photographs()))
     lesson = make_lesson(synonyms, known_texts(sources, base, rng), rng, LEAST_TEXTS)
     goals = goals_of(lesson, joined.embed_texts)
-    for epoch in learn_lesson(pupil, lesson, goals, out / "states", epochs=TEXT_EPOCHS, threads=threads, seed=seed):
+    for epoch in learn_lesson(
+        pupil, lesson.said, goals, out / "states", epochs=TEXT_EPOCHS, threads=threads, seed=seed
+    ):
         report(dataclasses.replace(lessons.examined(judge.texts()), epoch=epoch, part="texts"))
     facts = {
         "distilled": {"from": [each.fingerprint for each in checkpoints], "phrases": len(synonyms.meanings)},
@@ -134,15 +137,6 @@ def _begin(joined: Joined, pupil: Towers, pairs: Pairs, dimension: int) -> None:
     with torch.no_grad():
         model.visual_projection = fit_projection(model.visual_projection, pupil.embed_images(model, pixels), seen)
         model.text_projection = fit_projection(model.text_projection, pupil.embed_texts(model, texts), read)
-
-
-def without_chance(model: nn.Module) -> None:
-    """Let a model see in training as it does afterwards: nothing is dropped, neither numbers nor whole layers."""
-    for part in model.modules():
-        if isinstance(part, nn.Dropout):
-            part.p = 0.0
-        elif hasattr(part, "drop_prob"):  # the drop path of ConvNeXt, which is no module of torch
-            part.drop_prob = 0.0  # type: ignore[assignment]
 
 
 def _check_begun(state: dict[str, Any], begun: dict[str, Any]) -> None:

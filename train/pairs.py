@@ -39,16 +39,17 @@ class Pairs:
     """Decoded photographs with their texts; index i means the same item everywhere.
 
     ``pixels``: uint8 (n, height, width, 3), a memory map. ``attributes``: bool (n, v), which of the v attribute values
-    each item has; ``words`` names the v values. ``keys``: equal for items that one caption describes equally well, by
-    what is said of them; ``products``: equal for photographs of one product, and of no two items where nobody says.
-    ``domains``: int (n,), equal for items whose sources have the same attributes: of others it is not known whether an
-    attribute is theirs.
+    each item has; ``words`` names the v values, and ``fields`` the field of each. ``keys``: equal for items that one
+    caption describes equally well, by what is said of them; ``products``: equal for photographs of one product, and of
+    no two items where nobody says. ``domains``: int (n,), equal for items whose sources have the same attributes: of
+    others it is not known whether an attribute is theirs.
     """
 
     items: Sequence[Item]
     pixels: npt.NDArray[np.uint8]
     attributes: npt.NDArray[np.bool_]
     words: Sequence[str]
+    fields: Sequence[str]
     keys: Sequence[str]
     products: Sequence[str]
     domains: npt.NDArray[np.int64]
@@ -164,12 +165,12 @@ def pixel_digest(items: Sequence[Item], preprocessing: Preprocessing) -> str:
 def describe(items: Sequence[Item], pixels: npt.NDArray[np.uint8], origins: Origins) -> Pairs:
     """Gather what describes ``items`` of some ``origins``, whose photographs are ``pixels``."""
     own = [frozenset(_attribute_fields(origins.fields(item))) for item in items]
-    attributes, words = _attributes(items, sorted(frozenset().union(*own)))
+    attributes, words, fields = _attributes(items, sorted(frozenset().union(*own)))
     numbers = {names: number for number, names in enumerate(dict.fromkeys(own))}
     domains = np.array([numbers[names] for names in own], dtype=np.int64)
     keys = [_key(item, has) for item, has in zip(items, attributes, strict=True)]
     products = [origins.product(item) or f"\0{row}" for row, item in enumerate(items)]
-    return Pairs(items, pixels, attributes, words, keys, products, domains)
+    return Pairs(items, pixels, attributes, words, fields, keys, products, domains)
 
 
 def _cached_pixels(
@@ -221,7 +222,9 @@ def _attribute_fields(fields: dict[str, FieldKind]) -> list[str]:
     return [key for key, kind in fields.items() if kind in ("keyword", "bool") and key not in NOT_ATTRIBUTES]
 
 
-def _attributes(items: Sequence[Item], candidates: Sequence[str]) -> tuple[npt.NDArray[np.bool_], list[str]]:
+def _attributes(
+    items: Sequence[Item], candidates: Sequence[str]
+) -> tuple[npt.NDArray[np.bool_], list[str], list[str]]:
     seen = {key: Counter(value for item in items for value in _values(item, key)) for key in candidates}
     columns = {
         (key, value): word
@@ -237,7 +240,7 @@ def _attributes(items: Sequence[Item], candidates: Sequence[str]) -> tuple[npt.N
             for value in _values(item, key):
                 if (column := position.get((key, value))) is not None:
                     table[row, column] = True
-    return table, list(columns.values())
+    return table, list(columns.values()), [key for key, _ in columns]
 
 
 def _values(item: Item, key: str) -> list[str]:

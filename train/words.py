@@ -3,14 +3,14 @@
 A text said otherwise is to be embedded where the text itself is (red jumper where red sweater is), and every other
 text where it was. So no photograph is needed, and the image tower stays as it is. A teacher that is the learner's own
 earlier self: self-distillation, with the other wording for the variation (compare Reimers and Gurevych 2020, who teach
-translations so).
+translations so). Where words for attributes are to be, photographs may tell (`train.attributes`).
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,9 +27,11 @@ from engine.errors import SourceError, UsageError
 from engine.replacing import replacing
 from eval.split import split, split_of
 from ingest.sources.source import Source
+from train.attributes import look_at
 from train.card import write_card
 from train.cores import Cores
 from train.export import export_checkpoint
+from train.model import without_chance
 from train.origins import Origins
 from train.pairs import describe
 from train.recipe import OptimizerRecipe
@@ -71,6 +73,7 @@ def teach_words(
     sources: Sequence[Source],
     out: Path,
     *,
+    attributes: Mapping[str, float] | None = None,
     epochs: int = EPOCHS,
     threads: int | None = None,
     device: str = "auto",
@@ -79,11 +82,12 @@ def teach_words(
 ) -> Path:
     """Teach the text tower of ``base`` what shoppers say, by the texts of ``sources``; return ``out``/checkpoint.
 
-    Only what ``base`` was trained with is read of the sources: what is held out stays so. Without ``threads``,
+    Only what ``base`` was trained with is read of the sources: what is held out stays so. ``attributes``: texts of
+    these learn from the photographs, and so much do the fields weigh, 1 where nothing is said. Without ``threads``,
     learning takes as many cores as are idle.
 
     Raises:
-        SourceError: the sources say nothing, or two of them give the same photograph.
+        SourceError: the sources say nothing, or two of them give the same photograph; or none has attributes.
         UsageError: ``base`` re-ranks, and its words would no longer fit its heads; or ``out`` is in use.
     """
     if base.token_heads:
@@ -94,7 +98,8 @@ def teach_words(
     torch.manual_seed(seed)
     towers = towers_of(base, pick_device(torch, device))
     rng = random.Random(seed)
-    texts = known_texts(sources, base, rng)
+    looked = {} if attributes is None else look_at(towers, base, sources, out / "pixels", attributes, rng)
+    texts = [text for text in known_texts(sources, base, rng) if text not in looked]
     if len(texts) < 2:
         raise SourceError("no photograph of the training part has a caption or attributes: give other --data")
     count = min(CHECKED, len(texts) // 2)
@@ -103,15 +108,18 @@ def teach_words(
     with torch.no_grad():
         embed = partial(towers.embed_texts, towers.model.eval())
         goals, before = goals_of(lesson, embed), embed(checked)
-    others = [row for row, (one, meant) in enumerate(zip(lesson.said, lesson.meant, strict=True)) if meant != (one,)]
-    asked = np.array(rng.sample(others, min(CHECKED, len(others))))
-    for epoch in learn_lesson(towers, lesson, goals, out / "states", epochs=epochs, threads=threads, seed=seed):
+    others = {one for one, meant in zip(lesson.said, lesson.meant, strict=True) if meant != (one,)} | looked.keys()
+    goal_of = dict(zip(lesson.said, goals, strict=True)) | looked
+    said, goals = list(goal_of), torch.stack(list(goal_of.values()))
+    new = [row for row, text in enumerate(said) if text in others]
+    asked = np.array(rng.sample(new, min(CHECKED, len(new))))
+    for epoch in learn_lesson(towers, said, goals, out / "states", epochs=epochs, threads=threads, seed=seed):
         with torch.inference_mode():
             towers.model.eval()
-            understood = (towers.text_rows(asked, lesson.said) * goals[asked]).sum(dim=1).mean()
+            understood = (towers.text_rows(asked, said) * goals[asked]).sum(dim=1).mean()
             kept = (towers.embed_texts(towers.model, checked) * before).sum(dim=1).mean()
             report(Taught(epoch, float(understood), float(kept)))
-    facts = {"taught": {"base": base.fingerprint, "phrases": len(synonyms.meanings)}}
+    facts = {"taught": {"base": base.fingerprint, "phrases": len(synonyms.meanings), "attributes": attributes}}
     with replacing(out / "checkpoint") as part:
         export_pupil(towers, base, facts, part)
         write_card(part, sources)
@@ -167,24 +175,25 @@ def goals_of(lesson: Lesson, embed: Callable[[Sequence[str]], Tensor]) -> Tensor
 
 
 def learn_lesson(
-    towers: Towers, lesson: Lesson, goals: Tensor, cache: Path, *, epochs: int, threads: int | None, seed: int
+    towers: Towers, said: Sequence[str], goals: Tensor, cache: Path, *, epochs: int, threads: int | None, seed: int
 ) -> Iterator[int]:
     """Train the text side to bring what is said to its ``goals`` (n, d); yield the number of every epoch that ended.
 
     ``cache``: a folder for what frozen layers make of the texts.
     """
-    towers.prepare(None, lesson.said, OptimizerRecipe(), cache)
+    without_chance(towers.model)  # whoever is to stay where they were must not err by chance
+    towers.prepare(None, said, OptimizerRecipe(), cache)
     towers.lock("image")
     rng = np.random.default_rng(seed)
-    optimizer = torch.optim.AdamW(parameter_groups(towers.model, 0.1, 1.0), betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(parameter_groups(towers.model, 0.0, 1.0), betas=(0.9, 0.98))
     peak = NEW_LAYER_RATE if towers.word_layer < -1 else RATE
-    batches, cores = -(-len(lesson.said) // BATCH), Cores()
+    batches, cores = -(-len(said) // BATCH), Cores()
     for epoch in range(epochs):
         towers.model.train()
-        for number, rows in enumerate(np.array_split(rng.permutation(len(lesson.said)), batches)):
+        for number, rows in enumerate(np.array_split(rng.permutation(len(said)), batches)):
             torch.set_num_threads(threads or cores.idle())
             set_learning_rates(optimizer, epoch * batches + number, epochs * batches, peak, WARMUP)
-            embedded = towers.text_rows(rows, lesson.said)
+            embedded = towers.text_rows(rows, said)
             loss = 1 - (embedded * goals[torch.from_numpy(rows).to(goals.device)]).sum(dim=1).mean()
             descend(optimizer, loss)
         yield epoch + 1

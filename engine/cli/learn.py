@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
+import math
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engine.cli.learning import progress_of_learning
 from engine.cli.options import (
     CaptionColumnOption,
     DeviceOption,
@@ -29,7 +28,6 @@ from engine.cli.options import (
 from engine.errors import UsageError
 
 if TYPE_CHECKING:
-    from train.run import Progress
     from train.words import Taught
 
 ThreadsOption = Annotated[
@@ -82,7 +80,7 @@ def train_command(
     _before_torch()
     from train.trainer import train
 
-    with _told(out, tensorboard=tensorboard) as report:
+    with progress_of_learning(out, tensorboard=tensorboard) as report:
         folder = train(
             chosen,
             sources,
@@ -105,6 +103,13 @@ def teach_command(
         str | None, typer.Option("--base", help="What is to learn them, if not the model that `engine config` shows.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the run; the checkpoint lies in it.")] = Path("taught"),
+    attributes: Annotated[
+        bool, typer.Option("--attributes", help="Teach it what photographs with an attribute look like, too.")
+    ] = False,
+    stress: Annotated[
+        list[str] | None,
+        typer.Option("--stress", help="The same, and a field more than others: FIELD=TIMES; repeatable."),
+    ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="How often all is repeated.")] = 10,
     threads: ThreadsOption = None,
     device: DeviceOption = None,
@@ -115,7 +120,7 @@ def teach_command(
     caption_column: CaptionColumnOption = None,
     product_column: ProductColumnOption = None,
 ) -> None:
-    """Teach a checkpoint what shoppers call things: synonyms, without a photograph being looked at."""
+    """Teach a checkpoint what shoppers call things: synonyms, by texts alone; and attributes, by photographs."""
     _check_extra()
     from engine.checkpoint import find_checkpoint
     from train.synonyms import load_synonyms
@@ -128,6 +133,7 @@ def teach_command(
             flush=True,
         )
 
+    weights = _weights(stress or []) if attributes or stress else None
     settings, words = settings_of(None, None, base, device), load_synonyms(synonyms)
     sources = open_sources(data, source, (id_column, image_column, title_column, caption_column, product_column))
     checkpoint = find_checkpoint(settings.model)
@@ -139,12 +145,27 @@ def teach_command(
         words,
         sources,
         out,
+        attributes=weights,
         epochs=epochs,
         threads=threads,
         device=settings.device,
         report=report,
     )
     print(folder)
+
+
+def _weights(stress: list[str]) -> dict[str, float]:
+    """Return what each FIELD=TIMES says."""
+    weights = {}
+    for one in stress:
+        field, _, times = one.rpartition("=")
+        try:
+            weights[field] = float(times)
+        except ValueError:
+            weights[field] = -1.0
+        if not field or not 0 < weights[field] < math.inf:
+            raise UsageError(f"--stress {one!r} is not FIELD=TIMES with a number above 0: say colour=2")
+    return weights
 
 
 def distil_command(
@@ -178,7 +199,7 @@ def distil_command(
     _before_torch()
     from train.distil import distil
 
-    with _told(out, tensorboard=False) as report:
+    with progress_of_learning(out, tensorboard=False) as report:
         folder = distil(
             several,
             words,
@@ -205,77 +226,6 @@ def _before_torch() -> None:
     from train.cores import keep_memory
 
     keep_memory()
-
-
-@contextmanager
-def _told(out: Path, *, tensorboard: bool) -> Iterator[Callable[[Progress], None]]:
-    """Give what a run reports to: a bar on a terminal or plain lines, and TensorBoard's files if they are wanted."""
-    with ExitStack() as stack:
-        listeners = [stack.enter_context(_bar()) if sys.stderr.isatty() else _plain_lines()]
-        if tensorboard:
-            from train.curves import tensorboard_log
-
-            listeners.append(stack.enter_context(tensorboard_log(out / "tensorboard")))
-
-        def report(progress: Progress) -> None:
-            for listener in listeners:
-                listener(progress)
-
-        yield report
-
-
-def _plain_lines() -> Callable[[Progress], None]:
-    started, first, before = time.monotonic(), 0, 0
-
-    def tell(progress: Progress) -> None:
-        nonlocal started, first, before
-        if not before or progress.step < before:  # a resumed run does not start at 1, the re-ranking's steps do
-            started, first = time.monotonic(), progress.step
-        before = progress.step
-        if progress.validation is not None:
-            print(_epoch_line(progress), file=sys.stderr, flush=True)
-        elif progress.step % 10 == 0:
-            left = (time.monotonic() - started) / (progress.step - first + 1) * (progress.steps - progress.step)
-            print(
-                f"step {progress.step} of {progress.steps}: loss {progress.loss:.3f}, "
-                f"temperature {progress.temperature:.4f}, {progress.images_per_s:.0f} photographs/s, "
-                f"{f'{progress.skipped} steps skipped, ' if progress.skipped else ''}"
-                f"{left / 60:.0f} min left",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    return tell
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[Progress], None]]:
-    """Show a progress bar with loss, temperature, photographs a second and time left; the epochs stay above it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (
-        *(TextColumn("training"), BarColumn(), MofNCompleteColumn()),
-        *(TextColumn("{task.fields[told]}"), TimeRemainingColumn()),
-    )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None, told="")
-
-        def tell(progress: Progress) -> None:
-            if progress.validation is not None:
-                bar.console.print(_epoch_line(progress), highlight=False)
-                return
-            told = f"loss {progress.loss:.3f}  temperature {progress.temperature:.4f}  {progress.images_per_s:.0f}/s"
-            bar.update(task, completed=progress.step, total=progress.steps, told=told)
-
-        yield tell
-
-
-def _epoch_line(progress: Progress) -> str:
-    marks = ", ".join(f"{name} {value:.4g}" for name, value in (progress.validation or {}).items())
-    skipped = f"; {progress.skipped} steps gave no number and were skipped" if progress.skipped else ""
-    return f"{progress.part and progress.part + ', '}epoch {progress.epoch:.0f}: {marks}{skipped}"
 
 
 def sample_command(

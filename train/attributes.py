@@ -1,0 +1,162 @@
+"""TEACH: photographs + attributes --look_at--> where words for attributes are to lie (blue casual shirts).
+
+Who asks for attributes wants the photographs first that have them all, then those that have some. So each value of an
+attribute gets a direction, the same in every text, that is added to where the text tower has the text: learnt so that
+a softmax over all photographs of the training part falls on those that have all values of a text, and a little on
+those that have one of them. The text tower then learns to embed the texts there. Of its target a softmax over fixed
+embeddings sees the mean alone (the moments of an exponential family: Wainwright and Jordan 2008, section 3).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from engine.checkpoint import Checkpoint
+from engine.errors import SourceError, UsageError
+from eval.split import split, split_of
+from ingest.sources.source import Source
+from train.origins import Origins
+from train.pairs import Pairs, build_pairs
+from train.towers import Towers
+
+FEW = 3
+"""So many values at most a shopper says in one breath; each item is asked for so, and by any number of them."""
+TOGETHER = 0.8
+"""The share of the target that photographs with all values have; the others have one of them."""
+BATCH, STEPS, RATE = 512, 250, 0.02
+SHARE = 0.3
+"""So much of the directions is added: all of them find little more, and are further from where the texts were."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Texts of attributes, and what they are to find.
+
+    ``values``: bool (t, v), which of the v values each of t texts says. ``domains``: int (t,), the number of the
+    ``photographs`` among which it is asked, unit rows (n, d); of others nobody knows whether they have the values.
+    ``means``: (t, d), the mean embedding of what it is to find.
+    """
+
+    texts: Sequence[str]
+    values: Tensor
+    domains: npt.NDArray[np.int64]
+    photographs: Sequence[Tensor]
+    means: Tensor
+
+    def loss(self, embedded: Tensor, rows: npt.NDArray[np.int64], scale: float) -> Tensor:
+        """Return the mean cross-entropy, in nats, of texts ``rows`` (k,), embedded as unit rows (k, d).
+
+        ``scale``: the inverse temperature.
+        """
+        total = -scale * (embedded * self.means[torch.from_numpy(rows).to(embedded.device)]).sum()
+        for domain, photographs in enumerate(self.photographs):
+            own = torch.from_numpy(self.domains[rows] == domain).to(embedded.device)
+            total = total + torch.logsumexp(scale * embedded[own] @ photographs.t(), dim=1).sum()
+        return total / len(rows)
+
+
+def look_at(
+    towers: Towers,
+    base: Checkpoint,
+    sources: Sequence[Source],
+    cache: Path,
+    stress: Mapping[str, float],
+    rng: random.Random,
+) -> dict[str, Tensor]:
+    """Look at the photographs of ``sources`` that ``base`` was trained with.
+
+    Return texts of attributes, and for each a unit vector (d,), where it is to lie. Of sources that say the same of
+    other photographs the last counts.
+
+    ``cache``: a folder for the decoded photographs. ``stress``: so many times the direction of a field's values is
+    added, where others' are added once.
+
+    Raises:
+        SourceError: not one photograph could be decoded, or there is no room for them; or none has attributes.
+        UsageError: no photograph has a field to be stressed.
+    """
+    share, seed = split_of(base)
+    origins = Origins(sources)
+    pairs = build_pairs(list(split(origins.items, "train", seed, share)), origins, base.preprocessing, cache)
+    for field in stress:
+        if field not in pairs.fields:
+            raise UsageError(f"no photograph has the attribute {field!r}: {', '.join(dict.fromkeys(pairs.fields))}")
+    with torch.no_grad():
+        asked = ask_for(pairs, towers.embed_images(towers.model.eval(), pairs.pixels), rng)
+        before = towers.embed_texts(towers.model, asked.texts)
+    scale, seed = float(towers.model.logit_scale.detach().exp()), rng.randrange(2**31)
+    directions = find_directions(asked, before, scale, seed)
+    times = torch.tensor([stress.get(field, 1.0) for field in pairs.fields], device=before.device)
+    goals = F.normalize(before + SHARE * asked.values.float() @ (times[:, None] * directions), dim=-1)
+    return dict(zip(asked.texts, goals, strict=True))
+
+
+def ask_for(pairs: Pairs, images: Tensor, rng: random.Random) -> Asked:
+    """Choose texts for the attributes of ``pairs``, whose photographs are unit rows (n, d).
+
+    Each item is asked for twice: by a few of its values, and by any number of them.
+
+    Raises:
+        SourceError: no item has attributes.
+    """
+    sayings = {
+        (pairs.attribute_text(values), domain): frozenset(values)
+        for row, domain in enumerate(pairs.domains.tolist())
+        for values in _selections(pairs, row, rng)
+    }
+    if not sayings:
+        raise SourceError("no photograph of the training part has attributes: give other --data, or no --attributes")
+    domains = np.array([domain for _, domain in sayings], dtype=np.int64)
+    mean_of = _means(pairs, images)
+    values, means = torch.zeros(len(sayings), len(pairs.words), dtype=torch.bool), []
+    for row, ((_, domain), said) in enumerate(sayings.items()):
+        values[row, sorted(said)] = True
+        single = torch.stack([mean_of(domain, frozenset((value,))) for value in sorted(said)]).mean(dim=0)
+        means.append(TOGETHER * mean_of(domain, said) + (1 - TOGETHER) * single)
+    photographs = [images[torch.from_numpy(np.flatnonzero(pairs.domains == one))] for one in range(domains.max() + 1)]
+    return Asked([text for text, _ in sayings], values.to(images.device), domains, photographs, torch.stack(means))
+
+
+def _selections(pairs: Pairs, row: int, rng: random.Random) -> Iterator[list[int]]:
+    if present := np.flatnonzero(pairs.attributes[row]).tolist():
+        yield rng.sample(present, rng.randint(1, min(FEW, len(present))))
+        yield pairs.some_attributes(row, rng)
+
+
+def _means(pairs: Pairs, images: Tensor) -> Callable[[int, frozenset[int]], Tensor]:
+    """Return what gives the mean embedding of the items of a domain that have all of some values."""
+    found: dict[tuple[int, frozenset[int]], Tensor] = {}
+
+    def mean_of(domain: int, values: frozenset[int]) -> Tensor:
+        if (domain, values) not in found:
+            having = pairs.attributes[:, sorted(values)].all(axis=1) & (pairs.domains == domain)
+            found[domain, values] = images[torch.from_numpy(np.flatnonzero(having))].mean(dim=0)
+        return found[domain, values]
+
+    return mean_of
+
+
+def find_directions(asked: Asked, before: Tensor, scale: float, seed: int) -> Tensor:
+    """Return (v, d), for each value what is to be added to texts that say it; they are unit rows ``before`` (t, d)."""
+    rng = np.random.default_rng(seed)
+    directions = torch.zeros(asked.values.shape[1], before.shape[1], device=before.device, requires_grad=True)
+    optimizer = torch.optim.Adam([directions], RATE)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, STEPS)
+    for _ in range(STEPS):
+        rows = rng.choice(len(asked.texts), min(BATCH, len(asked.texts)), replace=False)
+        own = torch.from_numpy(rows).to(before.device)
+        embedded = F.normalize(before[own] + asked.values[own].float() @ directions, dim=-1)
+        optimizer.zero_grad()
+        asked.loss(embedded, rows, scale).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+    return directions.detach()
