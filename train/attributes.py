@@ -93,8 +93,8 @@ def look_at(
     with torch.no_grad():
         asked = ask_for(pairs, towers.embed_images(towers.model.eval(), pairs.pixels), rng)
         before = towers.embed_texts(towers.model, asked.texts)
-    scale, seed = float(towers.model.logit_scale.detach().exp()), rng.randrange(2**31)
-    directions = find_directions(asked, before, scale, seed)
+    scale = float(towers.model.logit_scale.detach().exp())
+    directions = find_directions(asked, before, scale, rng.randrange(2**31))
     times = torch.tensor([stress.get(field, 1.0) for field in pairs.fields], device=before.device)
     goals = F.normalize(before + SHARE * asked.values.float() @ (times[:, None] * directions), dim=-1)
     return dict(zip(asked.texts, goals, strict=True))
