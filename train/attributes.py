@@ -89,7 +89,8 @@ def look_at(
     pairs = build_pairs(list(split(origins.items, "train", seed, share)), origins, base.preprocessing, cache)
     for field in stress:
         if field not in pairs.fields:
-            raise UsageError(f"no photograph has the attribute {field!r}: {', '.join(dict.fromkeys(pairs.fields))}")
+            there = ", ".join(dict.fromkeys(pairs.fields))
+            raise UsageError(f"no photograph has the attribute {field!r}: stress one of {there}")
     with torch.no_grad():
         asked = ask_for(pairs, towers.embed_images(towers.model.eval(), pairs.pixels), rng)
         before = towers.embed_texts(towers.model, asked.texts)
