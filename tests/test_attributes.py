@@ -20,7 +20,7 @@ from eval.split import split, split_of
 from ingest.sources.detect import open_source
 from ingest.sources.source import Source
 from train.attributes import TOGETHER, Asked, ask_for, find_directions, look_at
-from train.pairs import Pairs
+from train.pairs import Pairs, learnt_pairs
 from train.synonyms import Synonyms
 from train.towers import towers_of
 from train.words import Taught, teach_words
@@ -113,8 +113,8 @@ def test_photographs_of_the_training_part_alone_are_looked_at_and_stressed_field
     monkeypatch.setattr("train.attributes.ask_for", noted)
 
     def looked(stress: dict[str, float]) -> dict[str, torch.Tensor]:
-        towers = towers_of(base, "cpu")
-        return look_at(towers, base, [look_book], tmp_path / "pixels", stress, random.Random(0))
+        pairs = learnt_pairs([look_book], base, tmp_path / "pixels")
+        return look_at(towers_of(base, "cpu"), pairs, stress, random.Random(0))
 
     once, more = looked({}), looked({"gender": 5.0})
     assert {item.id for item in seen[0].items} == {item.id for item in split(items, "train", seed, share)}

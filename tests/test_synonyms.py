@@ -23,6 +23,7 @@ from engine.records import Item, Vector
 from eval.split import PARTS, split, split_of
 from ingest.sources.detect import open_source
 from ingest.sources.source import Source
+from train.pairs import learnt_pairs
 from train.recipe import RECIPES, load_recipe
 from train.synonyms import Synonyms, load_synonyms
 from train.words import CONTEXTS, Taught, known_texts, make_lesson, teach_words
@@ -130,7 +131,7 @@ def test_nothing_is_read_of_what_the_base_is_examined_with(tmp_path: Path) -> No
     learnt, held_out = (
         {item.captions[0] for item in split(_items(source), part, *reversed(split_of(base)))} for part in PARTS[::2]
     )
-    texts = set(known_texts([source], base, random.Random(0)))
+    texts = set(known_texts(learnt_pairs([source], base), random.Random(0)))
     assert held_out
     assert learnt <= texts
     assert not held_out & texts
@@ -139,7 +140,7 @@ def test_nothing_is_read_of_what_the_base_is_examined_with(tmp_path: Path) -> No
 def test_long_captions_are_kept_whole_and_in_parts(look_book: Source) -> None:
     base = find_checkpoint(DEFAULT_MODEL)
     whole = {item.captions[0] for item in split(_items(look_book), "train", *reversed(split_of(base)))}
-    texts = set(known_texts([look_book], base, random.Random(0)))
+    texts = set(known_texts(learnt_pairs([look_book], base), random.Random(0)))
     assert whole <= texts
     assert any(text not in whole and any(text in caption for caption in whole) for text in texts)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine.checkpoint import Checkpoint
 from engine.errors import SourceError, UsageError
-from eval.split import split, split_of
-from ingest.sources.source import Source
-from train.origins import Origins
-from train.pairs import Pairs, build_pairs
+from train.pairs import Pairs
 from train.towers import Towers
 
 FEW = 3
@@ -64,29 +59,16 @@ class Asked:
         return total / len(rows)
 
 
-def look_at(
-    towers: Towers,
-    base: Checkpoint,
-    sources: Sequence[Source],
-    cache: Path,
-    stress: Mapping[str, float],
-    rng: random.Random,
-) -> dict[str, Tensor]:
-    """Look at the photographs of ``sources`` that ``base`` was trained with.
+def look_at(towers: Towers, pairs: Pairs, stress: Mapping[str, float], rng: random.Random) -> dict[str, Tensor]:
+    """Return texts of attributes, and for each a unit vector (d,), where it is to lie by the photographs of ``pairs``.
 
-    Return texts of attributes, and for each a unit vector (d,), where it is to lie. Of sources that say the same of
-    other photographs the last counts.
-
-    ``cache``: a folder for the decoded photographs. ``stress``: so many times the direction of a field's values is
-    added, where others' are added once.
+    Of sources that say the same of other photographs the last counts. ``stress``: so many times the direction of a
+    field's values is added, where others' are added once.
 
     Raises:
-        SourceError: not one photograph could be decoded, or there is no room for them; or none has attributes.
+        SourceError: no photograph has attributes.
         UsageError: no photograph has a field to be stressed.
     """
-    share, seed = split_of(base)
-    origins = Origins(sources)
-    pairs = build_pairs(list(split(origins.items, "train", seed, share)), origins, base.preprocessing, cache)
     for field in stress:
         if field not in pairs.fields:
             there = ", ".join(dict.fromkeys(pairs.fields))

@@ -32,7 +32,7 @@ from train.cores import Cores
 from train.export import note
 from train.joined import Joined, fit_projection
 from train.model import without_chance
-from train.pairs import Pairs, gather_pairs
+from train.pairs import Pairs, gather_pairs, learnt_pairs
 from train.quantize import quantize_image_tower
 from train.recipe import DataRecipe
 from train.resume import STATE, check_folder, load, save
@@ -101,7 +101,7 @@ def distil(
             report(progress)
         save(lessons.state() | begun, out / STATE)
         report(lessons.examined(judge.photographs()))
-    lesson = make_lesson(synonyms, known_texts(sources, base, rng), rng, LEAST_TEXTS)
+    lesson = make_lesson(synonyms, known_texts(learnt_pairs(sources, base), rng), rng, LEAST_TEXTS)
     goals = goals_of(lesson, joined.embed_texts)
     for epoch in learn_lesson(
         pupil, lesson.said, goals, out / "states", epochs=TEXT_EPOCHS, threads=threads, seed=seed

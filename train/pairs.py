@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from engine.checkpoint import Preprocessing
+from engine.checkpoint import Checkpoint, Preprocessing
 from engine.errors import ImageError, SourceError
 from engine.records import FieldKind, Item
 from eval.captions import evened
-from eval.split import PARTS, Part, split
+from eval.split import PARTS, Part, split, split_of
 from ingest.decode import decode, kinds
 from ingest.sources.source import Source
 from train.kept import kept_array
@@ -139,6 +139,20 @@ def _items_of(part: Part, items: Sequence[Item], data: DataRecipe) -> list[Item]
             "train_share or split_seed in the recipe"
         )
     return chosen
+
+
+def learnt_pairs(sources: Sequence[Source], base: Checkpoint, cache: Path | None = None) -> Pairs:
+    """Return the part of ``sources`` that ``base`` was trained with: decoded into ``cache``, or without pixels.
+
+    Raises:
+        SourceError: two of the sources give the same photograph; or as `build_pairs`, where they are decoded.
+    """
+    share, seed = split_of(base)
+    origins = Origins(sources)
+    items = list(split(origins.items, "train", seed, share))
+    if cache is None:
+        return describe(items, np.zeros((len(items), 0, 0, 3), dtype=np.uint8), origins)
+    return build_pairs(items, origins, base.preprocessing, cache)
 
 
 def build_pairs(items: Sequence[Item], origins: Origins, preprocessing: Preprocessing, cache: Path) -> Pairs:

@@ -25,15 +25,13 @@ from engine.checkpoint import Checkpoint
 from engine.encoder import pick_device
 from engine.errors import SourceError, UsageError
 from engine.replacing import replacing
-from eval.split import split, split_of
 from ingest.sources.source import Source
 from train.attributes import look_at
 from train.card import write_card
 from train.cores import Cores
 from train.export import export_checkpoint
 from train.model import without_chance
-from train.origins import Origins
-from train.pairs import describe
+from train.pairs import Pairs, learnt_pairs
 from train.recipe import OptimizerRecipe
 from train.schedule import descend, parameter_groups, set_learning_rates
 from train.synonyms import Synonyms
@@ -98,8 +96,9 @@ def teach_words(
     torch.manual_seed(seed)
     towers = towers_of(base, pick_device(torch, device))
     rng = random.Random(seed)
-    looked = {} if attributes is None else look_at(towers, base, sources, out / "pixels", attributes, rng)
-    texts = [text for text in known_texts(sources, base, rng) if text not in looked]
+    pairs = learnt_pairs(sources, base, None if attributes is None else out / "pixels")
+    looked = {} if attributes is None else look_at(towers, pairs, attributes, rng)
+    texts = [text for text in known_texts(pairs, rng) if text not in looked]
     if len(texts) < 2:
         raise SourceError("no photograph of the training part has a caption or attributes: give other --data")
     count = min(CHECKED, len(texts) // 2)
@@ -126,15 +125,11 @@ def teach_words(
     return out / "checkpoint"
 
 
-def known_texts(sources: Sequence[Source], base: Checkpoint, rng: random.Random) -> list[str]:
-    """Return captions and attributes of the part of ``sources`` that ``base`` was trained with, mixed, each once.
+def known_texts(pairs: Pairs, rng: random.Random) -> list[str]:
+    """Return captions and attributes of ``pairs``, mixed, each once.
 
     Captions of several sentences come whole and in parts.
     """
-    share, seed = split_of(base)
-    origins = Origins(sources)
-    items = list(split(origins.items, "train", seed, share))
-    pairs = describe(items, np.zeros((len(items), 0, 0, 3), dtype=np.uint8), origins)
     texts = pairs.first_captions() + [pairs.title(row, rng, 0.0) for row in range(len(pairs))]
     texts += [pairs.attribute_text(pairs.some_attributes(row, rng)) for row in range(len(pairs))]
     texts = list(dict.fromkeys(texts))
