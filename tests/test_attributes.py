@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors.torch import load_file
 from tiny_clip import make_tiny_clip
+from training import leave_out_onnx
 
-from engine.checkpoint import Checkpoint, find_checkpoint
+from engine.checkpoint import DEFAULT_MODEL, Checkpoint, find_checkpoint
 from engine.errors import SourceError, UsageError
 from engine.records import Item
 from eval.split import split, split_of
 from ingest.sources.detect import open_source
 from ingest.sources.source import Source
-from train.attributes import TOGETHER, Asked, ask_for, find_directions, look_at
+from train.attributes import ALONE, SHARE, TOGETHER, Asked, Directions, ask_for, find_directions, look_at, phrase
 from train.pairs import Pairs, learnt_pairs
 from train.synonyms import Synonyms
 from train.towers import towers_of
@@ -54,7 +57,7 @@ def test_a_text_is_to_find_photographs_that_have_all_it_says_and_a_few_that_have
     has_both = pairs.attributes[:, [WORDS.index("blue"), WORDS.index("shirts")]].all(axis=1)
     both = images[np.flatnonzero(has_both)].mean(dim=0)
     torch.testing.assert_close(asked.means[row], TOGETHER * both + (1 - TOGETHER) * (blue + shirts) / 2)
-    assert [WORDS[value] for value in np.flatnonzero(asked.values[row])] == ["blue", "shirts"]
+    assert {said for said, column in asked.rows.items() if asked.values[row, column]} == {("blue",), ("shirt",)}
 
 
 def test_texts_lie_in_the_end_where_photographs_with_all_values_come_first() -> None:
@@ -67,7 +70,7 @@ def test_texts_lie_in_the_end_where_photographs_with_all_values_come_first() -> 
     def found(texts: torch.Tensor) -> float:
         """Return the share of the first four photographs that have all values of a text."""
         first = (texts @ images.T).topk(4).indices.numpy()
-        wanted = asked.values.numpy()[:, None, :]
+        wanted = asked.values.numpy()[:, None, [asked.rows[phrase(word)] for word in WORDS]]
         return float((pairs.attributes[first] >= wanted).all(axis=2).mean())
 
     assert found(before) < 0.4
@@ -99,7 +102,37 @@ def test_a_text_is_asked_among_photographs_whose_sources_have_its_attributes_onl
     assert float(again.loss(embedded, np.arange(len(again.texts)), 20.0)) != pytest.approx(float(before))
 
 
-def test_photographs_of_the_training_part_alone_are_looked_at_and_stressed_fields_move_texts_further(
+def test_a_text_moves_the_further_the_less_it_says_beside_attributes_and_not_at_all_without() -> None:
+    directions = Directions({("blue",): 0, ("tshirt",): 1, ("formal", "shoe"): 2, ("shoe",): 3}, torch.eye(4, 8))
+    before = F.normalize(torch.ones(1, 8), dim=1)
+
+    def added(text: str) -> list[float]:
+        """Return how much of each direction a text gets, as a part of what lies along none of them."""
+        moved = directions.move([text], before)[0]
+        return ((moved[:4] / moved[7] - 1) * before[0, 0]).tolist()
+
+    assert added("blue T-Shirts") == pytest.approx([SHARE, SHARE, 0, 0], abs=1e-6)
+    assert added("formal shoes") == pytest.approx([0, 0, SHARE, 0], abs=1e-6)
+    assert added("Acme blue t-shirt, No.5") == pytest.approx([SHARE / 2**ALONE] * 2 + [0, 0], abs=1e-6)
+    assert added("nothing of that") == pytest.approx([0] * 4, abs=1e-6)
+
+
+def test_stressed_fields_move_texts_further_and_others_as_far_as_before(look_book: Source, tmp_path: Path) -> None:
+    base = find_checkpoint(str(make_tiny_clip(tmp_path / "clip")))
+    towers, pairs = towers_of(base, "cpu"), learnt_pairs([look_book], base)
+    images = F.normalize(torch.randn(len(pairs), base.dimension, generator=torch.Generator().manual_seed(0)), dim=1)
+    once, texts = look_at(towers, pairs, images, {}, random.Random(0))
+    more, same = look_at(towers, pairs, images, {"gender": 5.0}, random.Random(0))
+    assert texts == same
+    stressed = [once.rows[phrase(word)] for word, of in zip(pairs.words, pairs.fields, strict=True) if of == "gender"]
+    times = torch.ones(len(once.rows))
+    times[stressed] = 5.0
+    assert 0 < len(stressed) < len(once.rows)
+    torch.testing.assert_close(more.vectors, times[:, None] * once.vectors)
+
+
+@pytest.mark.usefixtures("without_onnx")
+def test_photographs_of_the_training_part_alone_are_looked_at(
     look_book: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, seen = find_checkpoint(str(make_tiny_clip(tmp_path / "clip"))), list[Pairs]()
@@ -108,26 +141,14 @@ def test_photographs_of_the_training_part_alone_are_looked_at_and_stressed_field
 
     def noted(pairs: Pairs, images: torch.Tensor, rng: random.Random) -> Asked:
         seen.append(pairs)
+        with torch.no_grad():
+            torch.testing.assert_close(images, towers.embed_images(towers.model.eval(), pairs.pixels))
         return ask_for(pairs, images, rng)
 
-    monkeypatch.setattr("train.attributes.ask_for", noted)
-
-    def looked(stress: dict[str, float]) -> dict[str, torch.Tensor]:
-        pairs = learnt_pairs([look_book], base, tmp_path / "pixels")
-        return look_at(towers_of(base, "cpu"), pairs, stress, random.Random(0))
-
-    once, more = looked({}), looked({"gender": 5.0})
-    assert {item.id for item in seen[0].items} == {item.id for item in split(items, "train", seed, share)}
     towers = towers_of(base, "cpu")
-    with torch.no_grad():
-        before = dict(zip(once, towers.embed_texts(towers.model.eval(), list(once)), strict=True))
-    words = {word for word, field in zip(seen[0].words, seen[0].fields, strict=True) if field == "gender"}
-    assert words
-    for text, goal in once.items():
-        told = any(f" {word} " in f" {text} " for word in words)
-        assert torch.equal(more[text], goal) != told
-        if text in words:
-            assert more[text] @ before[text] < goal @ before[text] < 1
+    monkeypatch.setattr("train.attributes.ask_for", noted)
+    teach_words(base, Synonyms(["a, b"]), [look_book], tmp_path / "run", attributes={}, epochs=1)
+    assert {item.id for item in seen[0].items} == {item.id for item in split(items, "train", seed, share)}
 
 
 def test_a_field_that_no_photograph_has_and_photographs_without_attributes_are_named(
@@ -152,5 +173,24 @@ def test_a_taught_checkpoint_notes_that_it_looked_and_its_texts_come_near_to_whe
     words, stress = Synonyms(["quux => trousers"]), {"gender": 2.0}
     folder = teach_words(base, words, [look_book], tmp_path / "run", attributes=stress, epochs=3, report=told.append)
     assert Checkpoint(folder).notes["taught"]["attributes"] == stress
-    assert told[-1].understood > told[0].understood
+    assert told[-1].kept > told[0].kept
     assert "attributes by their photographs" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_beside_the_new_layers_of_a_text_tower_the_last_frozen_one_learns_attributes_and_only_attributes(
+    look_book: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_out_onnx(monkeypatch)
+    base, words = find_checkpoint(DEFAULT_MODEL), Synonyms(["quux => trousers"])
+    assert base.new_text_layers == 1
+
+    def learnt(attributes: dict[str, float] | None, out: Path) -> set[int]:
+        """Return which layers of the text tower are others than before."""
+        folder = teach_words(base, words, [look_book], out, attributes=attributes, epochs=1)
+        ours, theirs = load_file(folder / "model.safetensors"), load_file(base.folder / "model.safetensors")
+        changed = {name for name in ours if "text_model" in name and not torch.equal(ours[name], theirs[name])}
+        return {int(found[1]) for name in changed if (found := re.search(r"layer\.(\d+)", name))}
+
+    last = int(base.config["text_config"]["num_hidden_layers"]) - 1
+    assert learnt(None, tmp_path / "words") == {last}
+    assert learnt({}, tmp_path / "attributes") == {last, last - 1}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from engine.errors import SourceError, UsageError
 from train.pairs import Pairs
+from train.synonyms import phrases_in, stems
 from train.towers import Towers
 
 FEW = 3
@@ -28,20 +30,50 @@ FEW = 3
 TOGETHER = 0.8
 """The share of the target that photographs with all values have; the others have one of them."""
 BATCH, STEPS, RATE = 512, 250, 0.02
-SHARE = 0.3
-"""So much of the directions is added: all of them find little more, and are further from where the texts were."""
+SHARE, ALONE = 0.3, 4
+"""So much of the directions is added to a text that says nothing else: all of them find little more, and it is further
+from where it was. If it has other words, too, by these it is found: so much less is added as the fourth power of the
+part that says attributes."""
+
+
+def phrase(text: str) -> tuple[str, ...]:
+    """Return the words of a text as they are compared with values of attributes: a T-Shirt is one of Tshirts."""
+    return tuple(word.replace("-", "") for word in stems(text))
+
+
+@dataclass(frozen=True)
+class Directions:
+    """What each value of an attribute adds to where a text lies that says it: ``rows`` of ``vectors`` (v, d)."""
+
+    rows: Mapping[tuple[str, ...], int]
+    vectors: Tensor
+
+    def move(self, texts: Sequence[str], before: Tensor) -> Tensor:
+        """Return where ``texts`` are to lie, unit rows (n, d), from where they lie, unit rows ``before`` (n, d)."""
+        shares = torch.zeros(len(texts), len(self.rows))
+        for number, text in enumerate(texts):
+            words = phrase(text)
+            said = [value for _, value in phrases_in(words, self.rows, self._longest)]
+            part = sum(map(len, said)) / max(1, len(words))
+            shares[number, [self.rows[value] for value in said]] = SHARE * part**ALONE
+        return F.normalize(before + shares.to(before.device) @ self.vectors, dim=-1)
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self.rows))
 
 
 @dataclass(frozen=True)
 class Asked:
     """Texts of attributes, and what they are to find.
 
-    ``values``: bool (t, v), which of the v values each of t texts says. ``domains``: int (t,), the number of the
-    ``photographs`` among which it is asked, unit rows (n, d); of others nobody knows whether they have the values.
-    ``means``: (t, d), the mean embedding of what it is to find.
+    ``rows``: the number of each of v values. ``values``: bool (t, v), which of them each of t texts says.
+    ``domains``: int (t,), the number of the ``photographs`` among which it is asked, unit rows (n, d); of others
+    nobody knows whether they have the values. ``means``: (t, d), the mean embedding of what it is to find.
     """
 
     texts: Sequence[str]
+    rows: Mapping[tuple[str, ...], int]
     values: Tensor
     domains: npt.NDArray[np.int64]
     photographs: Sequence[Tensor]
@@ -59,11 +91,13 @@ class Asked:
         return total / len(rows)
 
 
-def look_at(towers: Towers, pairs: Pairs, stress: Mapping[str, float], rng: random.Random) -> dict[str, Tensor]:
-    """Return texts of attributes, and for each a unit vector (d,), where it is to lie by the photographs of ``pairs``.
+def look_at(
+    towers: Towers, pairs: Pairs, images: Tensor, stress: Mapping[str, float], rng: random.Random
+) -> tuple[Directions, Sequence[str]]:
+    """Return the directions of attribute values by the photographs of ``pairs``, unit rows ``images`` (n, d).
 
-    Of sources that say the same of other photographs the last counts. ``stress``: so many times the direction of a
-    field's values is added, where others' are added once.
+    And the texts that they were found with. ``stress``: so many times the direction of a field's values is added,
+    where others' are added once.
 
     Raises:
         SourceError: no photograph has attributes.
@@ -73,14 +107,16 @@ def look_at(towers: Towers, pairs: Pairs, stress: Mapping[str, float], rng: rand
         if field not in pairs.fields:
             there = ", ".join(dict.fromkeys(pairs.fields))
             raise UsageError(f"no photograph has the attribute {field!r}: stress one of {there}")
+    asked = ask_for(pairs, images, rng)
     with torch.no_grad():
-        asked = ask_for(pairs, towers.embed_images(towers.model.eval(), pairs.pixels), rng)
-        before = towers.embed_texts(towers.model, asked.texts)
+        before = towers.embed_texts(towers.model.eval(), asked.texts)
     scale = float(towers.model.logit_scale.detach().exp())
     directions = find_directions(asked, before, scale, rng.randrange(2**31))
-    times = torch.tensor([stress.get(field, 1.0) for field in pairs.fields], device=before.device)
-    goals = F.normalize(before + SHARE * asked.values.float() @ (times[:, None] * directions), dim=-1)
-    return dict(zip(asked.texts, goals, strict=True))
+    times = torch.ones(len(asked.rows))
+    for word, field in zip(pairs.words, pairs.fields, strict=True):
+        if field in stress:
+            times[asked.rows[phrase(word)]] = stress[field]
+    return Directions(asked.rows, times.to(directions.device)[:, None] * directions), asked.texts
 
 
 def ask_for(pairs: Pairs, images: Tensor, rng: random.Random) -> Asked:
@@ -100,13 +136,16 @@ def ask_for(pairs: Pairs, images: Tensor, rng: random.Random) -> Asked:
         raise SourceError("no photograph of the training part has attributes: give other --data, or no --attributes")
     domains = np.array([domain for _, domain in sayings], dtype=np.int64)
     mean_of = _means(pairs, images)
-    values, means = torch.zeros(len(sayings), len(pairs.words), dtype=torch.bool), []
-    for row, ((_, domain), said) in enumerate(sayings.items()):
-        values[row, sorted(said)] = True
+    phrases = [phrase(word) for word in pairs.words]
+    rows = {one: row for row, one in enumerate(dict.fromkeys(phrases))}
+    values, means = torch.zeros(len(sayings), len(rows), dtype=torch.bool), []
+    for number, ((_, domain), said) in enumerate(sayings.items()):
+        values[number, [rows[phrases[value]] for value in said]] = True
         single = torch.stack([mean_of(domain, frozenset((value,))) for value in sorted(said)]).mean(dim=0)
         means.append(TOGETHER * mean_of(domain, said) + (1 - TOGETHER) * single)
     photographs = [images[torch.from_numpy(np.flatnonzero(pairs.domains == one))] for one in range(domains.max() + 1)]
-    return Asked([text for text, _ in sayings], values.to(images.device), domains, photographs, torch.stack(means))
+    texts = [text for text, _ in sayings]
+    return Asked(texts, rows, values.to(images.device), domains, photographs, torch.stack(means))
 
 
 def _selections(pairs: Pairs, row: int, rng: random.Random) -> Iterator[list[int]]:

@@ -6,7 +6,7 @@ The file is in the format of Solr's synonym files, which search teams have alrea
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -53,14 +53,10 @@ class Synonyms:
 
         Of phrases within phrases the longest counts.
         """
-        words, forms = text.split(), stems(text)
-        start = 0
-        while start < len(words):
-            sizes = range(min(self._longest, len(words) - start), 0, -1)
-            size = next((size for size in sizes if forms[start : start + size] in self._said), 0)
-            for said in self._said[forms[start : start + size]] if size else ():
-                yield said, " ".join([*words[:start], said, *words[start + size :]])
-            start += size or 1
+        words = text.split()
+        for start, phrase in phrases_in(stems(text), self._said, self._longest):
+            for said in self._said[phrase]:
+                yield said, " ".join([*words[:start], said, *words[start + len(phrase) :]])
 
 
 def load_synonyms(name: str) -> Synonyms:
@@ -83,6 +79,22 @@ def load_synonyms(name: str) -> Synonyms:
 def stems(text: str) -> tuple[str, ...]:
     """Return the words of a text without punctuation at their ends, case and plural."""
     return tuple(_PLURAL.sub("", word.strip(".,;:!?()'\"").casefold()) for word in text.split())
+
+
+def phrases_in(
+    words: tuple[str, ...], known: Container[tuple[str, ...]], longest: int
+) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Yield every phrase in ``words`` that is ``known``, of at most ``longest`` words, after where it begins.
+
+    Of phrases within phrases the longest counts.
+    """
+    start = 0
+    while start < len(words):
+        sizes = range(min(longest, len(words) - start), 0, -1)
+        size = next((size for size in sizes if words[start : start + size] in known), 0)
+        if size:
+            yield start, words[start : start + size]
+        start += size or 1
 
 
 def _phrases(text: str) -> list[str]:

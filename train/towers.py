@@ -216,12 +216,13 @@ def open_towers(
     return Towers(model, tokenizer, preprocessing, new_layers, device)
 
 
-def towers_of(base: Checkpoint, device: str) -> Towers:
-    """Return the towers of a checkpoint."""
+def towers_of(base: Checkpoint, device: str, thawed: int = 0) -> Towers:
+    """Return the towers of a checkpoint; ``thawed``: so many of its frozen text layers learn, too."""
     disable_progress_bar()  # type: ignore[no-untyped-call]
     tokenizer, model = _loaded(base)
     hasten(model)
-    return Towers(model, tokenizer, base.preprocessing, base.new_text_layers, device)
+    new_layers = base.new_text_layers + thawed if base.new_text_layers else 0
+    return Towers(model, tokenizer, base.preprocessing, new_layers, device)
 
 
 def _loaded(checkpoint: Checkpoint) -> tuple[Any, Any]:

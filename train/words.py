@@ -3,7 +3,7 @@
 A text said otherwise is to be embedded where the text itself is (red jumper where red sweater is), and every other
 text where it was. So no photograph is needed, and the image tower stays as it is. A teacher that is the learner's own
 earlier self: self-distillation, with the other wording for the variation (compare Reimers and Gurevych 2020, who teach
-translations so). Where words for attributes are to be, photographs may tell (`train.attributes`).
+translations so). Where texts that say attributes are to be, photographs may tell (`train.attributes`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from engine.encoder import pick_device
 from engine.errors import SourceError, UsageError
 from engine.replacing import replacing
 from ingest.sources.source import Source
-from train.attributes import look_at
+from train.attributes import Directions, look_at
 from train.card import write_card
 from train.cores import Cores
 from train.export import export_checkpoint
@@ -35,6 +34,7 @@ from train.pairs import Pairs, learnt_pairs
 from train.recipe import OptimizerRecipe
 from train.schedule import descend, parameter_groups, set_learning_rates
 from train.synonyms import Synonyms
+from train.teacher import taught_images
 from train.towers import Towers, towers_of
 
 CONTEXTS, KEPT = 24, 5
@@ -46,6 +46,8 @@ CHECKED = 1000
 """So many texts are looked at after an epoch."""
 NEW_LAYER_RATE, RATE = 5e-4, 2e-5
 """For new layers over a frozen sentence encoder, and for a text tower that learns as a whole."""
+THAWED = 1
+"""So many frozen layers below the new ones learn attributes, too: one layer has no room for them beside captions."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Taught:
-    """After an epoch: mean cosines of what is said to what is meant, and of other texts to where they were."""
+    """After an epoch: mean cosines of what is said to what is meant, and of texts not shown to where they belong."""
 
     epoch: int
     understood: float
@@ -94,29 +96,34 @@ def teach_words(
         raise UsageError(f"{out / 'checkpoint'} exists already: give another --out")
     torch.set_num_threads(threads or Cores().idle())
     torch.manual_seed(seed)
-    towers = towers_of(base, pick_device(torch, device))
-    rng = random.Random(seed)
+    device, rng = pick_device(torch, device), random.Random(seed)
+    towers = towers_of(base, device, thawed=0 if attributes is None else THAWED)
     pairs = learnt_pairs(sources, base, None if attributes is None else out / "pixels")
-    looked = {} if attributes is None else look_at(towers, pairs, attributes, rng)
-    texts = [text for text in known_texts(pairs, rng) if text not in looked]
+    directions: Directions | None = None
+    asked: Sequence[str] = ()
+    if attributes is not None:
+        images = taught_images(base, pairs, base.preprocessing, out / "pixels").to(device)
+        directions, asked = look_at(towers, pairs, images, attributes, rng)
+    texts = known_texts(pairs, rng, asked)
     if len(texts) < 2:
         raise SourceError("no photograph of the training part has a caption or attributes: give other --data")
     count = min(CHECKED, len(texts) // 2)
     checked, texts = texts[:count], texts[count:]
-    lesson = make_lesson(synonyms, texts, rng)
+    lesson = make_lesson(synonyms, texts, rng, len(texts) if asked else 0)
+
+    def meant(texts: Sequence[str]) -> Tensor:
+        embedded = towers.embed_texts(towers.model.eval(), texts)
+        return embedded if directions is None else directions.move(texts, embedded)
+
     with torch.no_grad():
-        embed = partial(towers.embed_texts, towers.model.eval())
-        goals, before = goals_of(lesson, embed), embed(checked)
-    others = {one for one, meant in zip(lesson.said, lesson.meant, strict=True) if meant != (one,)} | looked.keys()
-    goal_of = dict(zip(lesson.said, goals, strict=True)) | looked
-    said, goals = list(goal_of), torch.stack(list(goal_of.values()))
-    new = [row for row, text in enumerate(said) if text in others]
-    asked = np.array(rng.sample(new, min(CHECKED, len(new))))
-    for epoch in learn_lesson(towers, said, goals, out / "states", epochs=epochs, threads=threads, seed=seed):
+        goals, expected = goals_of(lesson, meant), meant(checked)
+    new = [row for row, (one, same) in enumerate(zip(lesson.said, lesson.meant, strict=True)) if same != (one,)]
+    shown = np.array(rng.sample(new, min(CHECKED, len(new))))
+    for epoch in learn_lesson(towers, lesson.said, goals, out / "states", epochs=epochs, threads=threads, seed=seed):
         with torch.inference_mode():
             towers.model.eval()
-            understood = (towers.text_rows(asked, said) * goals[asked]).sum(dim=1).mean()
-            kept = (towers.embed_texts(towers.model, checked) * before).sum(dim=1).mean()
+            understood = (towers.text_rows(shown, lesson.said) * goals[shown]).sum(dim=1).mean()
+            kept = (towers.embed_texts(towers.model, checked) * expected).sum(dim=1).mean()
             report(Taught(epoch, float(understood), float(kept)))
     facts = {"taught": {"base": base.fingerprint, "phrases": len(synonyms.meanings), "attributes": attributes}}
     with replacing(out / "checkpoint") as part:
@@ -125,13 +132,13 @@ def teach_words(
     return out / "checkpoint"
 
 
-def known_texts(pairs: Pairs, rng: random.Random) -> list[str]:
+def known_texts(pairs: Pairs, rng: random.Random, asked: Sequence[str] = ()) -> list[str]:
     """Return captions and attributes of ``pairs``, mixed, each once.
 
-    Captions of several sentences come whole and in parts.
+    Captions of several sentences come whole and in parts. ``asked``: texts of attributes, if they are chosen already.
     """
     texts = pairs.first_captions() + [pairs.title(row, rng, 0.0) for row in range(len(pairs))]
-    texts += [pairs.attribute_text(pairs.some_attributes(row, rng)) for row in range(len(pairs))]
+    texts += asked or [pairs.attribute_text(pairs.some_attributes(row, rng)) for row in range(len(pairs))]
     texts = list(dict.fromkeys(texts))
     rng.shuffle(texts)
     return texts

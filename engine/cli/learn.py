@@ -128,7 +128,7 @@ def teach_command(
     def report(taught: Taught) -> None:
         print(
             f"epoch {taught.epoch} of {epochs}: mean cosine of what is said to what is meant "
-            f"{taught.understood:.3f}, of other texts to where they were {taught.kept:.3f}",
+            f"{taught.understood:.3f}, of texts not shown to where they belong {taught.kept:.3f}",
             file=sys.stderr,
             flush=True,
         )
