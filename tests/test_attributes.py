@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -171,7 +172,10 @@ def test_a_taught_checkpoint_notes_that_it_looked_and_its_texts_come_near_to_whe
 ) -> None:
     base, told = find_checkpoint(str(make_tiny_clip(tmp_path / "clip"))), list[Taught]()
     words, stress = Synonyms(["quux => trousers"]), {"gender": 2.0}
-    folder = teach_words(base, words, [look_book], tmp_path / "run", attributes=stress, epochs=3, report=told.append)
+    begun = list[str]()
+    teach = partial(teach_words, base, words, [look_book], tmp_path / "run", attributes=stress, epochs=3)
+    folder = teach(begin=begun.append, report=told.append)
+    assert [one.split()[0] for one in begun] == ["looking", "reading"]
     assert Checkpoint(folder).notes["taught"]["attributes"] == stress
     assert told[-1].kept > told[0].kept
     assert "attributes by their photographs" in (folder / "README.md").read_text(encoding="utf-8")

@@ -44,7 +44,7 @@ from train.towers import Towers, towers_of
 from train.trainer import Report
 from train.validation import marks_of
 from train.words import EPOCHS as TEXT_EPOCHS
-from train.words import export_pupil, goals_of, known_texts, learn_lesson, make_lesson
+from train.words import export_pupil, goals_of, known_texts, learn_lesson, make_lesson, prepare
 
 EPOCHS, BATCH, RATE, WARMUP = 10, 256, 5e-4, 0.05
 MIXED = 0.5
@@ -103,9 +103,8 @@ def distil(
         report(lessons.examined(judge.photographs()))
     lesson = make_lesson(synonyms, known_texts(learnt_pairs(sources, base), rng), rng, LEAST_TEXTS)
     goals = goals_of(lesson, joined.embed_texts)
-    for epoch in learn_lesson(
-        pupil, lesson.said, goals, out / "states", epochs=TEXT_EPOCHS, threads=threads, seed=seed
-    ):
+    prepare(pupil, lesson.said, out / "states")
+    for epoch in learn_lesson(pupil, lesson.said, goals, epochs=TEXT_EPOCHS, threads=threads, seed=seed):
         report(dataclasses.replace(lessons.examined(judge.texts()), epoch=epoch, part="texts"))
     facts = {
         "distilled": {"from": [each.fingerprint for each in checkpoints], "phrases": len(synonyms.meanings)},

@@ -12,6 +12,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +79,14 @@ def teach_words(
     threads: int | None = None,
     device: str = "auto",
     seed: int = 7,
+    begin: Callable[[str], None] = lambda what: None,
     report: Callable[[Taught], None] = lambda taught: None,
 ) -> Path:
     """Teach the text tower of ``base`` what shoppers say, by the texts of ``sources``; return ``out``/checkpoint.
 
     Only what ``base`` was trained with is read of the sources: what is held out stays so. ``attributes``: texts of
     these learn from the photographs, and so much do the fields weigh, 1 where nothing is said. Without ``threads``,
-    learning takes as many cores as are idle.
+    learning takes as many cores as are idle. ``begin`` is told what takes minutes before the first epoch.
 
     Raises:
         SourceError: the sources say nothing, or two of them give the same photograph; or none has attributes.
@@ -102,6 +104,7 @@ def teach_words(
     directions: Directions | None = None
     asked: Sequence[str] = ()
     if attributes is not None:
+        begin(f"looking at {len(pairs):,} photographs")
         images = taught_images(base, pairs, base.preprocessing, out / "pixels").to(device)
         directions, asked = look_at(towers, pairs, images, attributes, rng)
     texts = known_texts(pairs, rng, asked)
@@ -110,20 +113,27 @@ def teach_words(
     count = min(CHECKED, len(texts) // 2)
     checked, texts = texts[:count], texts[count:]
     lesson = make_lesson(synonyms, texts, rng, len(texts) if asked else 0)
+    every = list(dict.fromkeys(chain(lesson.said, *lesson.meant, checked)))
+    numbers = {text: row for row, text in enumerate(every)}
+    begin(f"reading {len(every):,} texts")
+    prepare(towers, every, out / "states")
+
+    def embed(texts: Sequence[str]) -> Tensor:
+        return towers.text_rows(np.array([numbers[text] for text in texts]), every)
 
     def meant(texts: Sequence[str]) -> Tensor:
-        embedded = towers.embed_texts(towers.model.eval(), texts)
-        return embedded if directions is None else directions.move(texts, embedded)
+        return embed(texts) if directions is None else directions.move(texts, embed(texts))
 
     with torch.no_grad():
+        towers.model.eval()
         goals, expected = goals_of(lesson, meant), meant(checked)
     new = [row for row, (one, same) in enumerate(zip(lesson.said, lesson.meant, strict=True)) if same != (one,)]
     shown = np.array(rng.sample(new, min(CHECKED, len(new))))
-    for epoch in learn_lesson(towers, lesson.said, goals, out / "states", epochs=epochs, threads=threads, seed=seed):
+    for epoch in learn_lesson(towers, lesson.said, goals, epochs=epochs, threads=threads, seed=seed):
         with torch.inference_mode():
             towers.model.eval()
-            understood = (towers.text_rows(shown, lesson.said) * goals[shown]).sum(dim=1).mean()
-            kept = (towers.embed_texts(towers.model, checked) * expected).sum(dim=1).mean()
+            understood = (towers.text_rows(shown, every) * goals[shown]).sum(dim=1).mean()
+            kept = (embed(checked) * expected).sum(dim=1).mean()
             report(Taught(epoch, float(understood), float(kept)))
     facts = {"taught": {"base": base.fingerprint, "phrases": len(synonyms.meanings), "attributes": attributes}}
     with replacing(out / "checkpoint") as part:
@@ -176,16 +186,20 @@ def goals_of(lesson: Lesson, embed: Callable[[Sequence[str]], Tensor]) -> Tensor
     return F.normalize(torch.stack(means), dim=-1)
 
 
+def prepare(towers: Towers, texts: Sequence[str], cache: Path) -> None:
+    """Let the text side learn, and it alone; ``cache``: a folder for what its frozen layers make of ``texts``."""
+    without_chance(towers.model)  # whoever is to stay where they were must not err by chance
+    towers.prepare(None, texts, OptimizerRecipe(), cache)
+    towers.lock("image")
+
+
 def learn_lesson(
-    towers: Towers, said: Sequence[str], goals: Tensor, cache: Path, *, epochs: int, threads: int | None, seed: int
+    towers: Towers, said: Sequence[str], goals: Tensor, *, epochs: int, threads: int | None, seed: int
 ) -> Iterator[int]:
     """Train the text side to bring what is said to its ``goals`` (n, d); yield the number of every epoch that ended.
 
-    ``cache``: a folder for what frozen layers make of the texts.
+    The towers were prepared with what is said, perhaps with other texts after that.
     """
-    without_chance(towers.model)  # whoever is to stay where they were must not err by chance
-    towers.prepare(None, said, OptimizerRecipe(), cache)
-    towers.lock("image")
     rng = np.random.default_rng(seed)
     optimizer = torch.optim.AdamW(parameter_groups(towers.model, 0.0, 1.0), betas=(0.9, 0.98))
     peak = NEW_LAYER_RATE if towers.word_layer < -1 else RATE

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -149,6 +150,7 @@ def teach_command(
         epochs=epochs,
         threads=threads,
         device=settings.device,
+        begin=partial(print, file=sys.stderr, flush=True),
         report=report,
     )
     print(folder)
