@@ -15,7 +15,7 @@ from torch import Tensor
 from engine.replacing import replacing
 from train.rows import Rows
 
-CHUNK, GPU_CHUNK = 128, 512
+CHUNK, GPU_CHUNK = 32, 512
 MAX_TOKENS = 96
 """Of a text in training; longer captions are cut there."""
 
