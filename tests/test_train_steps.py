@@ -66,8 +66,8 @@ def test_augmentation_of_strength_zero_only_mirrors() -> None:
 
 
 def test_a_step_takes_all_cores_only_after_nobody_else_computed_for_some_time(tmp_path: Path) -> None:
-    loadavg = tmp_path / "loadavg"
-    cores, everything = Cores(loadavg), len(os.sched_getaffinity(0))
+    loadavg, tasks = tmp_path / "loadavg", _tasks(tmp_path, "R")
+    cores, everything = Cores(loadavg, tasks), len(os.sched_getaffinity(0))
     assert cores.idle() == 1, "the system does not tell"
     loadavg.write_text("0.5 0.4 0.3 1/80 1234\n")
     assert cores.idle() == everything
@@ -75,6 +75,23 @@ def test_a_step_takes_all_cores_only_after_nobody_else_computed_for_some_time(tm
     assert cores.idle() == 1
     loadavg.write_text("0.5 0.4 0.3 1/80 1234\n")
     assert [cores.idle() for _ in range(PATIENCE)] == [1] * (PATIENCE - 1) + [everything]
+
+
+def test_threads_of_its_own_that_wait_without_rest_are_nobody_else(tmp_path: Path) -> None:
+    (tmp_path / "loadavg").write_text("0.5 0.4 0.3 2/80 1234\n")
+    everything = len(os.sched_getaffinity(0))
+    assert Cores(tmp_path / "loadavg", _tasks(tmp_path, "RR")).idle() == everything
+    assert Cores(tmp_path / "loadavg", _tasks(tmp_path, "RS")).idle() == 1
+
+
+def _tasks(folder: Path, states: str) -> Path:
+    """Write what Linux says of threads in these states; return where."""
+    for number, state in enumerate(states):
+        task = folder / f"tasks-{states}" / str(number)
+        task.mkdir(parents=True)
+        (task / "stat").write_text(f"{number} (pt (main) R) {state} 1 1 1 0\n")
+    (folder / f"tasks-{states}" / "ended").mkdir()
+    return folder / f"tasks-{states}"
 
 
 def test_a_daemon_that_runs_for_a_moment_takes_no_core_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,17 +15,20 @@ from statistics import median_low
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Of glibc's malloc.h, for mallopt(3)."""
-LOADAVG = Path("/proc/loadavg")
+LOADAVG, TASKS = Path("/proc/loadavg"), Path("/proc/self/task")
 LOOKS = 4
 PATIENCE = 8
 """So many steps on one core after somebody else was seen."""
 
 
 class Cores:
-    """Looks, before every step, whether other processes compute. ``loadavg``: where the system says so."""
+    """Looks, before every step, whether other processes compute.
 
-    def __init__(self, loadavg: Path = LOADAVG) -> None:
-        self._loadavg = loadavg
+    ``loadavg``: where the system says how many threads run; ``tasks``: where it says so of those of this process.
+    """
+
+    def __init__(self, loadavg: Path = LOADAVG, tasks: Path = TASKS) -> None:
+        self._loadavg, self._tasks = loadavg, tasks
         self._wait = 0
 
     def idle(self) -> int:
@@ -40,7 +43,16 @@ class Cores:
     def _others(self) -> int:
         time.sleep(0.002)
         running = self._loadavg.read_text(encoding="ascii").split()[3].partition("/")[0]
-        return int(running) - 1  # one of them is this thread
+        return int(running) - self._own()
+
+    def _own(self) -> int:
+        """Return how many threads of this process run: after a step torch's wait for the next one without rest."""
+        states = []
+        for task in self._tasks.iterdir():
+            with suppress(OSError):  # it has ended meanwhile
+                stat = (task / "stat").read_text(encoding="utf-8", errors="replace")
+                states.append(stat.rpartition(")")[2].split()[0])
+        return states.count("R")
 
 
 def keep_memory() -> None:
