@@ -10,7 +10,7 @@ embeddings sees the mean alone (the moments of an exponential family: Wainwright
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -91,6 +91,14 @@ class Asked:
         return total / len(rows)
 
 
+def check_stress(stress: Iterable[str], pairs: Pairs) -> None:
+    """Raise UsageError where no photograph has a field to be stressed: before minutes go into looking at them."""
+    for field in stress:
+        if field not in pairs.fields:
+            there = ", ".join(dict.fromkeys(pairs.fields))
+            raise UsageError(f"no photograph has the attribute {field!r}: stress one of {there}")
+
+
 def look_at(
     towers: Towers, pairs: Pairs, images: Tensor, stress: Mapping[str, float], rng: random.Random
 ) -> tuple[Directions, Sequence[str]]:
@@ -101,12 +109,7 @@ def look_at(
 
     Raises:
         SourceError: no photograph has attributes.
-        UsageError: no photograph has a field to be stressed.
     """
-    for field in stress:
-        if field not in pairs.fields:
-            there = ", ".join(dict.fromkeys(pairs.fields))
-            raise UsageError(f"no photograph has the attribute {field!r}: stress one of {there}")
     asked = ask_for(pairs, images, rng)
     with torch.no_grad():
         before = towers.embed_texts(towers.model.eval(), asked.texts)

@@ -26,7 +26,7 @@ from engine.encoder import pick_device
 from engine.errors import SourceError, UsageError
 from engine.replacing import replacing
 from ingest.sources.source import Source
-from train.attributes import Directions, look_at
+from train.attributes import Directions, check_stress, look_at
 from train.card import write_card
 from train.cores import Cores
 from train.export import export_checkpoint
@@ -90,7 +90,8 @@ def teach_words(
 
     Raises:
         SourceError: the sources say nothing, or two of them give the same photograph; or none has attributes.
-        UsageError: ``base`` re-ranks, and its words would no longer fit its heads; or ``out`` is in use.
+        UsageError: ``base`` re-ranks, and its words would no longer fit its heads; ``out`` is in use; or no photograph
+            has a field that weighs more than others.
     """
     if base.token_heads:
         raise UsageError(f"{base.folder} has heads for re-ranking: teach the checkpoint that it was made from")
@@ -104,6 +105,7 @@ def teach_words(
     directions: Directions | None = None
     asked: Sequence[str] = ()
     if attributes is not None:
+        check_stress(attributes, pairs)
         begin(f"looking at {len(pairs):,} photographs")
         images = taught_images(base, pairs, base.preprocessing, out / "pixels").to(device)
         directions, asked = look_at(towers, pairs, images, attributes, rng)
