@@ -23,8 +23,18 @@ from engine.records import Item
 from eval.split import split, split_of
 from ingest.sources.detect import open_source
 from ingest.sources.source import Source
-from train.attributes import ALONE, SHARE, TOGETHER, Asked, Directions, ask_for, find_directions, look_at, phrase
-from train.pairs import Pairs, learnt_pairs
+from train.attributes import (
+    ALONE,
+    SHARE,
+    TOGETHER,
+    Asked,
+    Directions,
+    ask_for,
+    find_directions,
+    learn_directions,
+    phrase,
+)
+from train.pairs import Pairs
 from train.synonyms import Synonyms
 from train.towers import towers_of
 from train.words import Taught, teach_words
@@ -118,17 +128,13 @@ def test_a_text_moves_the_further_the_less_it_says_beside_attributes_and_not_at_
     assert added("nothing of that") == pytest.approx([0] * 4, abs=1e-6)
 
 
-def test_stressed_fields_move_texts_further_and_others_as_far_as_before(look_book: Source, tmp_path: Path) -> None:
-    base = find_checkpoint(str(make_tiny_clip(tmp_path / "clip")))
-    towers, pairs = towers_of(base, "cpu"), learnt_pairs([look_book], base)
-    images = F.normalize(torch.randn(len(pairs), base.dimension, generator=torch.Generator().manual_seed(0)), dim=1)
-    once, texts = look_at(towers, pairs, images, {}, random.Random(0))
-    more, same = look_at(towers, pairs, images, {"gender": 5.0}, random.Random(0))
-    assert texts == same
-    stressed = [once.rows[phrase(word)] for word, of in zip(pairs.words, pairs.fields, strict=True) if of == "gender"]
+def test_stressed_fields_move_texts_further_and_others_as_far_as_before() -> None:
+    pairs, images = catalogue()
+    asked = ask_for(pairs, images, random.Random(0))
+    before = F.normalize(torch.randn(len(asked.texts), 32, generator=torch.Generator().manual_seed(1)), dim=1)
+    once, more = (learn_directions(asked, pairs, before, 20.0, stress, seed=0) for stress in ({}, {"colour": 5.0}))
     times = torch.ones(len(once.rows))
-    times[stressed] = 5.0
-    assert 0 < len(stressed) < len(once.rows)
+    times[[once.rows[phrase(word)] for word in COLOURS]] = 5.0
     torch.testing.assert_close(more.vectors, times[:, None] * once.vectors)
 
 
@@ -147,7 +153,7 @@ def test_photographs_of_the_training_part_alone_are_looked_at(
         return ask_for(pairs, images, rng)
 
     towers = towers_of(base, "cpu")
-    monkeypatch.setattr("train.attributes.ask_for", noted)
+    monkeypatch.setattr("train.words.ask_for", noted)
     teach_words(base, Synonyms(["a, b"]), [look_book], tmp_path / "run", attributes={}, epochs=1)
     assert {item.id for item in seen[0].items} == {item.id for item in split(items, "train", seed, share)}
 

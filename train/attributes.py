@@ -1,4 +1,4 @@
-"""TEACH: photographs + attributes --look_at--> where words for attributes are to lie (blue casual shirts).
+"""TEACH: photographs + attributes --learn_directions--> where words for attributes are to lie (blue casual shirts).
 
 Who asks for attributes wants the photographs first that have them all, then those that have some. So each value of an
 attribute gets a direction, the same in every text, that is added to where the text tower has the text: learnt so that
@@ -23,7 +23,6 @@ from torch import Tensor
 from engine.errors import SourceError, UsageError
 from train.pairs import Pairs
 from train.synonyms import phrases_in, stems
-from train.towers import Towers
 
 FEW = 3
 """So many values at most a shopper says in one breath; each item is asked for so, and by any number of them."""
@@ -99,29 +98,6 @@ def check_stress(stress: Iterable[str], pairs: Pairs) -> None:
             raise UsageError(f"no photograph has the attribute {field!r}: stress one of {there}")
 
 
-def look_at(
-    towers: Towers, pairs: Pairs, images: Tensor, stress: Mapping[str, float], rng: random.Random
-) -> tuple[Directions, Sequence[str]]:
-    """Return the directions of attribute values by the photographs of ``pairs``, unit rows ``images`` (n, d).
-
-    And the texts that they were found with. ``stress``: so many times the direction of a field's values is added,
-    where others' are added once.
-
-    Raises:
-        SourceError: no photograph has attributes.
-    """
-    asked = ask_for(pairs, images, rng)
-    with torch.no_grad():
-        before = towers.embed_texts(towers.model.eval(), asked.texts)
-    scale = float(towers.model.logit_scale.detach().exp())
-    directions = find_directions(asked, before, scale, rng.randrange(2**31))
-    times = torch.ones(len(asked.rows))
-    for word, field in zip(pairs.words, pairs.fields, strict=True):
-        if field in stress:
-            times[asked.rows[phrase(word)]] = stress[field]
-    return Directions(asked.rows, times.to(directions.device)[:, None] * directions), asked.texts
-
-
 def ask_for(pairs: Pairs, images: Tensor, rng: random.Random) -> Asked:
     """Choose texts for the attributes of ``pairs``, whose photographs are unit rows (n, d).
 
@@ -170,6 +146,22 @@ def _means(pairs: Pairs, images: Tensor) -> Callable[[int, frozenset[int]], Tens
     return mean_of
 
 
+def learn_directions(
+    asked: Asked, pairs: Pairs, before: Tensor, scale: float, stress: Mapping[str, float], seed: int
+) -> Directions:
+    """Return the directions of attribute values by what was ``asked`` of ``pairs``.
+
+    ``before``: unit rows (t, d), where its texts lie. ``scale``: the inverse temperature. ``stress``: so many times
+    the direction of a field's values is added, where others' are added once.
+    """
+    times = torch.ones(len(asked.rows), 1, device=before.device)
+    for word, field in zip(pairs.words, pairs.fields, strict=True):
+        if field in stress:
+            times[asked.rows[phrase(word)]] = stress[field]
+    return Directions(asked.rows, times * find_directions(asked, before, scale, seed))
+
+
+@torch.enable_grad()
 def find_directions(asked: Asked, before: Tensor, scale: float, seed: int) -> Tensor:
     """Return (v, d), for each value what is to be added to texts that say it; they are unit rows ``before`` (t, d)."""
     rng = np.random.default_rng(seed)

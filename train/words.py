@@ -26,7 +26,7 @@ from engine.encoder import pick_device
 from engine.errors import SourceError, UsageError
 from engine.replacing import replacing
 from ingest.sources.source import Source
-from train.attributes import Directions, check_stress, look_at
+from train.attributes import Asked, ask_for, check_stress, learn_directions
 from train.card import write_card
 from train.cores import Cores
 from train.export import export_checkpoint
@@ -102,14 +102,12 @@ def teach_words(
     device, rng = pick_device(torch, device), random.Random(seed)
     towers = towers_of(base, device, thawed=0 if attributes is None else THAWED)
     pairs = learnt_pairs(sources, base, None if attributes is None else out / "pixels")
-    directions: Directions | None = None
-    asked: Sequence[str] = ()
+    asked: Asked | None = None
     if attributes is not None:
         check_stress(attributes, pairs)
         begin(f"looking at {len(pairs):,} photographs")
-        images = taught_images(base, pairs, base.preprocessing, out / "pixels").to(device)
-        directions, asked = look_at(towers, pairs, images, attributes, rng)
-    texts = known_texts(pairs, rng, asked)
+        asked = ask_for(pairs, taught_images(base, pairs, base.preprocessing, out / "pixels").to(device), rng)
+    texts = known_texts(pairs, rng, asked.texts if asked else ())
     if len(texts) < 2:
         raise SourceError("no photograph of the training part has a caption or attributes: give other --data")
     count = min(CHECKED, len(texts) // 2)
@@ -124,10 +122,12 @@ def teach_words(
         return towers.text_rows(np.array([numbers[text] for text in texts]), every)
 
     def meant(texts: Sequence[str]) -> Tensor:
-        return embed(texts) if directions is None else directions.move(texts, embed(texts))
+        return directions.move(texts, embed(texts)) if directions else embed(texts)
 
     with torch.no_grad():
         towers.model.eval()
+        scale = float(towers.model.logit_scale.exp())
+        directions = asked and learn_directions(asked, pairs, embed(asked.texts), scale, attributes or {}, seed)
         goals, expected = goals_of(lesson, meant), meant(checked)
     new = [row for row, (one, same) in enumerate(zip(lesson.said, lesson.meant, strict=True)) if same != (one,)]
     shown = np.array(rng.sample(new, min(CHECKED, len(new))))

@@ -139,6 +139,7 @@ def teach_command(
     sources = open_sources(data, source, (id_column, image_column, title_column, caption_column, product_column))
     checkpoint = find_checkpoint(settings.model)
     print(f"synonyms: {len(words.meanings)} phrases", file=sys.stderr)
+    _before_torch()
     from train.words import teach_words
 
     folder = teach_words(
@@ -162,11 +163,12 @@ def _weights(stress: list[str]) -> dict[str, float]:
     for one in stress:
         field, _, times = one.rpartition("=")
         try:
-            weights[field] = float(times)
+            weight = float(times)
         except ValueError:
-            weights[field] = -1.0
-        if not field or not 0 < weights[field] < math.inf:
+            weight = math.nan
+        if not field or not 0 < weight < math.inf:
             raise UsageError(f"--stress {one!r} is not FIELD=TIMES with a number above 0: say colour=2")
+        weights[field] = weight
     return weights
 
 
