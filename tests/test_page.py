@@ -166,9 +166,10 @@ def test_typing_finds_and_the_address_keeps_it(page: Page) -> None:
 
 
 def test_a_facet_filters_and_its_chip_takes_the_filter_away(page: Page) -> None:
+    every = page.one("#status").text
     page.click('#facets details[data-field="gender"] button')
-    page.until(lambda: page.all("#chips button"))
-    total = page.until(lambda: page.one("#status").text)
+    page.until(lambda: page.all("#chips button"))  # it comes before the hits
+    total = page.until(lambda: page.settled() and (now := page.one("#status").text) != every and now)
     assert "where=gender" in page.driver.current_url
     page.click("#chips button")
     page.until(lambda: not page.all("#chips button") and page.one("#status").text != total)
