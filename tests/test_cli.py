@@ -478,18 +478,26 @@ def test_learning_takes_device_and_model_from_the_settings_where_no_option_says_
     (tmp_path / "engine.toml").write_text('device = "mps"\nmodel = "pupil"\n', encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     asked: list[tuple[Any, str]] = []
-    for verb in ("train.trainer.train", "train.words.teach_words", "train.distil.distil"):
+    lessons = ("train.words.teach_words", "train.captions.teach_captions")
+    for verb in ("train.trainer.train", *lessons, "train.distil.distil"):
         monkeypatch.setattr(verb, lambda first, *_, device, **__: asked.append((first, device)))
     monkeypatch.setattr("train.cores.keep_memory", lambda: None)
     data = [home / "look-book"]
     learn.train_command("random-init", data)
     learn.teach_command(data)
+    learn.teach_command(data, captions=True)
     learn.distil_command(["pupil"], data)
     monkeypatch.setenv("ENGINE_DEVICE", "cuda")
     learn.train_command("random-init", data)
     learn.teach_command(data, base="fashion-small", device="cpu")
-    assert [device for _, device in asked] == ["mps", "mps", "mps", "cuda", "cpu"]
-    assert [asked[taught][0].name for taught in (1, 4)] == ["pupil", "fashion-small"]
+    assert [device for _, device in asked] == ["mps", "mps", "mps", "mps", "cuda", "cpu"]
+    assert [asked[taught][0].name for taught in (1, 2, 5)] == ["pupil", "pupil", "fashion-small"]
+
+
+def test_captions_and_attributes_are_taught_one_after_the_other(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="teach --attributes first, its checkpoint is the --base"):
+        learn.teach_command([home / "look-book"], out=tmp_path / "run", captions=True, stress=["colour=2"])
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_checkpoint_is_called_what_its_run_is(tmp_path: Path) -> None:

@@ -106,11 +106,7 @@ def ask_for(pairs: Pairs, images: Tensor, rng: random.Random) -> Asked:
     Raises:
         SourceError: no item has attributes.
     """
-    sayings = {
-        (pairs.attribute_text(values), domain): frozenset(values)
-        for row, domain in enumerate(pairs.domains.tolist())
-        for values in _selections(pairs, row, rng)
-    }
+    sayings = what_to_ask(pairs, rng)
     if not sayings:
         raise SourceError("no photograph of the training part has attributes: give other --data, or no --attributes")
     domains = np.array([domain for _, domain in sayings], dtype=np.int64)
@@ -125,6 +121,15 @@ def ask_for(pairs: Pairs, images: Tensor, rng: random.Random) -> Asked:
     photographs = [images[torch.from_numpy(np.flatnonzero(pairs.domains == one))] for one in range(domains.max() + 1)]
     texts = [text for text, _ in sayings]
     return Asked(texts, rows, values.to(images.device), domains, photographs, torch.stack(means))
+
+
+def what_to_ask(pairs: Pairs, rng: random.Random) -> dict[tuple[str, int], frozenset[int]]:
+    """Return texts that ask for each item of ``pairs``, each with its domain: which attribute values it says."""
+    return {
+        (pairs.attribute_text(values), domain): frozenset(values)
+        for row, domain in enumerate(pairs.domains.tolist())
+        for values in _selections(pairs, row, rng)
+    }
 
 
 def _selections(pairs: Pairs, row: int, rng: random.Random) -> Iterator[list[int]]:

@@ -91,6 +91,8 @@ def _training(notes: Mapping[str, Any]) -> str:
         lines.append(f"Recipe `{recipe.get('name')}`: {told.replace('_', ' ')}.")
     if taught := notes.get("taught"):
         looked = "" if taught.get("attributes") is None else ", and attributes by their photographs"
+        if taught.get("captions"):
+            looked = f", and the captions of {taught['captions']:,} photographs"
         lines.append(
             f"Then `engine teach`: {taught['phrases']} phrases, by the checkpoint `{taught['base'][:12]}`{looked}."
         )

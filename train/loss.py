@@ -69,16 +69,19 @@ def softmax_loss(
     ``more``: logits (n, m) of further wrong texts for the photographs, and of further wrong photographs for the texts.
     """
     if known is not None:
-        logits = logits.masked_fill(~known, UNKNOWN)
-        same = same & known
-    nothing = logits[:, :0]
-    further_texts, further_images = more or (nothing, nothing)
-    return (_cross_entropy(logits, same, further_texts) + _cross_entropy(logits.t(), same.t(), further_images)) / 2
+        logits, same = logits.masked_fill(~known, UNKNOWN), same & known
+    further_texts, further_images = more or (None, None)
+    return (cross_entropy(logits, same, further_texts) + cross_entropy(logits.t(), same.t(), further_images)) / 2
 
 
-def _cross_entropy(logits: Tensor, same: Tensor, further: Tensor) -> Tensor:
+def cross_entropy(logits: Tensor, same: Tensor, further: Tensor | None = None) -> Tensor:
+    """Return the mean cross-entropy, in nats, of logits (n, m) to a target spread evenly over ``same``, bool (n, m).
+
+    ``further``: logits (n, k) of more wrong answers.
+    """
     targets = same.float() / same.sum(dim=1, keepdim=True)
-    scores = F.log_softmax(torch.cat([logits, further], dim=1), dim=1)[:, : logits.shape[1]]
+    every = logits if further is None else torch.cat([logits, further], dim=1)
+    scores = F.log_softmax(every, dim=1)[:, : logits.shape[1]]
     return torch.sum(-targets * scores, dim=1).mean()
 
 
@@ -120,6 +123,24 @@ class Alike:
             np.array(sorted(set().union(*(found[number] for found, number in zip(members, own, strict=True)))))
             for own in zip(*kinds, strict=True)
         ]
+
+
+class Known:
+    """Of which items it is known whether what is said of one is right for another.
+
+    ``domains``: int (n,), equal for items that are described alike; ``captioned``: bool (n,), as in `Pairs`.
+    """
+
+    def __init__(self, domains: npt.NDArray[np.int64], captioned: npt.NDArray[np.bool_], device: str = "cpu") -> None:
+        self._domains, self._captioned = (torch.from_numpy(part).to(device) for part in (domains, captioned))
+
+    def attributes(self, rows: Tensor, others: Tensor) -> Tensor:
+        """Return, bool (k, l), for which of the items ``rows`` (k,) and ``others`` (l,) it is so of attributes."""
+        return self._domains[rows][:, None] == self._domains[others]
+
+    def captions(self, rows: Tensor, others: Tensor) -> Tensor:
+        """Return the same for captions, or what stands for them."""
+        return self.attributes(rows, others) | (self._captioned[rows][:, None] & self._captioned[others])
 
 
 def key_numbers(keys: Sequence[str]) -> Tensor:

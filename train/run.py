@@ -21,7 +21,7 @@ from train import parallel
 from train.augment import Variation, augment, draw_variation
 from train.cores import Cores
 from train.gradcache import backward_in_chunks
-from train.loss import MAX_LOGIT_SCALE, Alike, Others, contrastive_loss, sigmoid_loss
+from train.loss import MAX_LOGIT_SCALE, Alike, Known, Others, contrastive_loss, sigmoid_loss
 from train.memory import Memory
 from train.pairs import Pairs
 from train.recipe import Recipe
@@ -102,8 +102,7 @@ class Run:
         self.memory = Memory(choices.memory, self.device)
         self._latest = (self.memory.images, self.memory.titles)
         self.taught: Tensor | None = None
-        self._captioned = torch.from_numpy(pairs.captioned).to(self.device)
-        self._domains = torch.from_numpy(pairs.domains).to(self.device)
+        self._known = Known(pairs.domains, pairs.captioned, self.device)
         self.alike = Alike((pairs.keys, pairs.products), self.device)
 
     @property
@@ -156,23 +155,17 @@ class Run:
         here, before = torch.from_numpy(rows).to(self.device), self.memory.rows
         same_attributes = self.texts.same_attributes(pairs, rows, attributes).to(self.device)
         same_title = self.alike(here, here)
-        known, same_domain = self._known(here, here)
-        wrong = self._known(here, before)[0] & ~self.alike(here, before)
+        wrong = self._known.captions(here, before) & ~self.alike(here, before)
         start, stop = parallel.share(len(rows))
         return _Batch(
             rows[start:stop],
             variation.part(start, stop),
             (titles[start:stop], attributes[start:stop]),
             (same_title, same_attributes),
-            (known, same_domain),
+            (self._known.captions(here, here), self._known.attributes(here, here)),
             Others(self.memory.images, self.memory.titles, wrong) if len(before) else None,
             here,
         )
-
-    def _known(self, rows: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-        """Return, bool (n, k), for which pairs it is known whether they share a title, and whether attributes."""
-        same_domain = self._domains[rows][:, None] == self._domains[others]
-        return same_domain | (self._captioned[rows][:, None] & self._captioned[others]), same_domain
 
     def _one_step(self, batch: _Batch) -> float:
         choices = self.recipe.optimizer

@@ -103,8 +103,12 @@ class Towers:
             return self._images[torch.from_numpy(rows).to(self.device)].clone()
         return self.embed_photographs(self.model, photographs())
 
-    def text_rows(self, rows: Any, texts: Sequence[str]) -> Tensor:
-        """Return unit rows (k, d) for ``rows`` of the prepared ``texts``."""
+    def text_rows(self, rows: Any, texts: Sequence[str], left_out: float = 0.0) -> Tensor:
+        """Return unit rows (k, d) for ``rows`` of the prepared ``texts``.
+
+        ``left_out``: the probability of each token but the first to be hidden from the layers that learn above frozen
+        ones. A tower that learns as a whole sees them all.
+        """
         if self._texts is not None:
             return self._texts[torch.from_numpy(rows).to(self.device)].clone()
         if self._states is None:
@@ -114,6 +118,9 @@ class Towers:
         each = texts_at_once(self.device)
         for chunk in np.array_split(rows[order], max(1, len(rows) // each)):
             states, there = self._states.batch(chunk)
+            if left_out:
+                shown = torch.rand(there.shape, device=there.device) >= left_out
+                there = there & shown.index_fill_(1, torch.zeros(1, dtype=torch.int64, device=there.device), True)
             with autocast(self.device):
                 parts.append(pooled(self.model.text_model, self._new_layers, states, there))
         with autocast(self.device):

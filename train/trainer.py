@@ -34,11 +34,7 @@ from train.resume import BEST, LOG, STATE, check_folder, cut_log, load, save
 from train.run import NoNumbersError, Progress, Run
 from train.teacher import taught_images
 from train.towers import open_towers, preprocessing_of, taught_text_tower
-
-JUDGE = "mrr"
-"""The mark on validation by which epochs, and mixtures of weights, are compared: in a small gallery it tells apart
-what hit@10 holds to be equal.
-"""
+from train.validation import JUDGE
 
 Report = Callable[[Progress], None]
 

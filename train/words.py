@@ -3,14 +3,15 @@
 A text said otherwise is to be embedded where the text itself is (red jumper where red sweater is), and every other
 text where it was. So no photograph is needed, and the image tower stays as it is. A teacher that is the learner's own
 earlier self: self-distillation, with the other wording for the variation (compare Reimers and Gurevych 2020, who teach
-translations so). Where texts that say attributes are to be, photographs may tell (`train.attributes`).
+translations so). Where texts that say attributes are to be, photographs may tell (`train.attributes`). Captions that
+learn beside the same lesson: `train.captions`.
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -48,7 +49,10 @@ CHECKED = 1000
 NEW_LAYER_RATE, RATE = 5e-4, 2e-5
 """For new layers over a frozen sentence encoder, and for a text tower that learns as a whole."""
 THAWED = 1
-"""So many frozen layers below the new ones learn attributes, too: one layer has no room for them beside captions."""
+"""So many frozen layers below the new ones learn from photographs, too: one layer has no room for all they tell."""
+
+
+SAYS_NOTHING = "no photograph of the training part has a caption or attributes: give other --data"
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,11 @@ class Lesson:
 
     said: Sequence[str]
     meant: Sequence[Sequence[str]]
+
+    def without(self, texts: Set[str]) -> Lesson:
+        """Return what is left if some texts need not be said."""
+        left = {said: meant for said, meant in zip(self.said, self.meant, strict=True) if said not in texts}
+        return Lesson(list(left), list(left.values()))
 
 
 @dataclass(frozen=True)
@@ -93,10 +102,7 @@ def teach_words(
         UsageError: ``base`` re-ranks, and its words would no longer fit its heads; ``out`` is in use; or no photograph
             has a field that weighs more than others.
     """
-    if base.token_heads:
-        raise UsageError(f"{base.folder} has heads for re-ranking: teach the checkpoint that it was made from")
-    if (out / "checkpoint").exists():
-        raise UsageError(f"{out / 'checkpoint'} exists already: give another --out")
+    check_pupil(base, out)
     torch.set_num_threads(threads or Cores().idle())
     torch.manual_seed(seed)
     device, rng = pick_device(torch, device), random.Random(seed)
@@ -109,7 +115,7 @@ def teach_words(
         asked = ask_for(pairs, taught_images(base, pairs, base.preprocessing, out / "pixels").to(device), rng)
     texts = known_texts(pairs, rng, asked.texts if asked else ())
     if len(texts) < 2:
-        raise SourceError("no photograph of the training part has a caption or attributes: give other --data")
+        raise SourceError(SAYS_NOTHING)
     count = min(CHECKED, len(texts) // 2)
     checked, texts = texts[:count], texts[count:]
     lesson = make_lesson(synonyms, texts, rng, len(texts) if asked else 0)
@@ -142,6 +148,14 @@ def teach_words(
         export_pupil(towers, base, facts, part)
         write_card(part, sources)
     return out / "checkpoint"
+
+
+def check_pupil(base: Checkpoint, out: Path) -> None:
+    """Refuse a checkpoint that re-ranks, as its words would no longer fit its heads, and a folder in use."""
+    if base.token_heads:
+        raise UsageError(f"{base.folder} has heads for re-ranking: teach the checkpoint that it was made from")
+    if (out / "checkpoint").exists():
+        raise UsageError(f"{out / 'checkpoint'} exists already: give another --out")
 
 
 def known_texts(pairs: Pairs, rng: random.Random, asked: Sequence[str] = ()) -> list[str]:
@@ -204,7 +218,7 @@ def learn_lesson(
     """
     rng = np.random.default_rng(seed)
     optimizer = torch.optim.AdamW(parameter_groups(towers.model, 0.0, 1.0), betas=(0.9, 0.98))
-    peak = NEW_LAYER_RATE if towers.word_layer < -1 else RATE
+    peak = peak_rate(towers)
     batches, cores = -(-len(said) // BATCH), Cores()
     for epoch in range(epochs):
         towers.model.train()
@@ -215,6 +229,11 @@ def learn_lesson(
             loss = 1 - (embedded * goals[torch.from_numpy(rows).to(goals.device)]).sum(dim=1).mean()
             descend(optimizer, loss)
         yield epoch + 1
+
+
+def peak_rate(towers: Towers) -> float:
+    """Return the highest learning rate of a text side."""
+    return NEW_LAYER_RATE if towers.word_layer < -1 else RATE
 
 
 def export_pupil(towers: Towers, base: Checkpoint, facts: dict[str, Any], folder: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -111,6 +111,9 @@ def teach_command(
         list[str] | None,
         typer.Option("--stress", help="The same, and a field more than others: FIELD=TIMES; repeatable."),
     ] = None,
+    captions: Annotated[
+        bool, typer.Option("--captions", help="Let captions learn to find their photographs among all; words stay.")
+    ] = False,
     epochs: Annotated[int, typer.Option(min=1, help="How often all is repeated.")] = 10,
     threads: ThreadsOption = None,
     device: DeviceOption = None,
@@ -121,7 +124,7 @@ def teach_command(
     caption_column: CaptionColumnOption = None,
     product_column: ProductColumnOption = None,
 ) -> None:
-    """Teach a checkpoint what shoppers call things: synonyms, by texts alone; and attributes, by photographs."""
+    """Teach a checkpoint what shoppers say: synonyms, by texts alone; attributes or captions, by photographs."""
     _check_extra()
     from engine.checkpoint import find_checkpoint
     from train.synonyms import load_synonyms
@@ -135,25 +138,25 @@ def teach_command(
         )
 
     weights = _weights(stress or []) if attributes or stress else None
+    if captions and weights is not None:
+        raise UsageError(
+            "--captions keeps attributes as they are: teach --attributes first, its checkpoint is the --base"
+        )
     settings, words = settings_of(None, None, base, device), load_synonyms(synonyms)
     sources = open_sources(data, source, (id_column, image_column, title_column, caption_column, product_column))
     checkpoint = find_checkpoint(settings.model)
     print(f"synonyms: {len(words.meanings)} phrases", file=sys.stderr)
     _before_torch()
+    from train.captions import teach_captions
     from train.words import teach_words
 
-    folder = teach_words(
-        checkpoint,
-        words,
-        sources,
-        out,
-        attributes=weights,
-        epochs=epochs,
-        threads=threads,
-        device=settings.device,
-        begin=partial(print, file=sys.stderr, flush=True),
-        report=report,
-    )
+    begin = partial(print, file=sys.stderr, flush=True)
+    how: dict[str, Any] = {"epochs": epochs, "threads": threads, "device": settings.device, "begin": begin}
+    if captions:
+        with progress_of_learning(out, tensorboard=False) as tell:
+            folder = teach_captions(checkpoint, words, sources, out, **how, report=tell)
+    else:
+        folder = teach_words(checkpoint, words, sources, out, attributes=weights, **how, report=report)
     print(folder)
 
 
