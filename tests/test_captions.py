@@ -133,6 +133,8 @@ def test_captions_find_more_than_before_and_photographs_stay_where_they_were(
     ours, theirs = load_file(folder / "model.safetensors"), load_file(base.folder / "model.safetensors")
     assert all(torch.equal(ours[name], theirs[name].to(ours[name].dtype)) for name in ours if "vision" in name)
     assert (taught.trained_split, taught.new_text_layers) == (base.trained_split, base.new_text_layers)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    assert tokenizer["truncation"] is tokenizer["padding"] is None  # however long the last texts of the run were
     share, seed = split_of(base)
     learnt = len(list(split([item for item in look_book.items() if isinstance(item, Item)], "train", seed, share)))
     assert f"the captions of {learnt} photographs" in (folder / "README.md").read_text(encoding="utf-8")

@@ -50,6 +50,8 @@ def export_checkpoint(
         for parameter in model.parameters():
             parameter.copy_(parameter.half().float())
     _write_weights(model, folder)
+    tokenizer.backend_tokenizer.no_truncation()  # what was asked of it last is no part of it
+    tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(folder)
     _write_processor(preprocessing, folder, base)
     _write_sentence_transformers(folder)
