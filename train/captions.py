@@ -24,15 +24,14 @@ from torch import Tensor
 from engine.checkpoint import Checkpoint
 from engine.encoder import pick_device
 from engine.errors import SourceError
-from engine.replacing import replacing
+from eval.split import split_of
 from ingest.sources.source import Source
 from train.attributes import what_to_ask
-from train.card import write_card
 from train.cores import Cores
 from train.loss import UNKNOWN, Alike, Known, cross_entropy
 from train.mix import best_mixture, copy_of
-from train.pairs import Pairs, learnt_pairs
-from train.recipe import OptimizerRecipe
+from train.pairs import Pairs, gather_pairs
+from train.recipe import DataRecipe
 from train.run import Progress
 from train.schedule import descend, parameter_groups, set_learning_rates
 from train.synonyms import Synonyms
@@ -43,11 +42,12 @@ from train.words import (
     SAYS_NOTHING,
     THAWED,
     check_pupil,
-    export_pupil,
     goals_of,
+    keep_taught,
     known_texts,
     make_lesson,
     peak_rate,
+    prepare,
 )
 
 BATCH, KEPT = 512, 128
@@ -90,7 +90,9 @@ def teach_captions(
     torch.manual_seed(seed)
     device, rng, cache = pick_device(torch, device), random.Random(seed), out / "pixels"
     towers = towers_of(base, device, thawed=THAWED)
-    pairs, validation = (learnt_pairs(sources, base, cache, part) for part in ("train", "validation"))
+    share, split_seed = split_of(base)
+    data = DataRecipe(train_share=share, split_seed=split_seed)
+    pairs, validation = gather_pairs(sources, data, base.preprocessing, cache)
     begin(f"looking at {len(pairs) + len(validation):,} photographs")
     images, seen = (taught_images(base, each, base.preprocessing, cache).to(device) for each in (pairs, validation))
     ways, asked = ways_to_say(pairs, rng), [text for text, _ in what_to_ask(pairs, rng)]
@@ -101,8 +103,7 @@ def teach_captions(
     every = list(dict.fromkeys(chain(lesson.said, *lesson.meant, *ways, read)))
     numbers = {text: number for number, text in enumerate(every)}
     begin(f"reading {len(every):,} texts")
-    towers.prepare(None, every, OptimizerRecipe(), out / "states")
-    towers.lock("image")
+    prepare(towers, every, out / "states")
 
     def numbers_of(texts: Sequence[str]) -> Numbers:
         return np.array([numbers[text] for text in texts])
@@ -125,11 +126,8 @@ def teach_captions(
     alpha = best_mixture(towers.model, before, lambda: examine()[JUDGE])
     marks = examine() | {"alpha": alpha}
     report(learning.told(math.nan, 0.0, marks))
-    facts = {"taught": {"base": base.fingerprint, "phrases": len(synonyms.meanings), "captions": len(captions)}}
-    with replacing(out / "checkpoint") as part:
-        export_pupil(towers, base, facts | {"validation": marks}, part)
-        write_card(part, sources)
-    return out / "checkpoint"
+    taught = {"phrases": len(synonyms.meanings), "captions": len(captions)}
+    return keep_taught(towers, base, sources, out, taught, validation=marks)
 
 
 def ways_to_say(pairs: Pairs, rng: random.Random) -> list[list[str]]:

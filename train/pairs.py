@@ -141,19 +141,15 @@ def _items_of(part: Part, items: Sequence[Item], data: DataRecipe) -> list[Item]
     return chosen
 
 
-def learnt_pairs(
-    sources: Sequence[Source], base: Checkpoint, cache: Path | None = None, part: Part = "train"
-) -> Pairs:
+def learnt_pairs(sources: Sequence[Source], base: Checkpoint, cache: Path | None = None) -> Pairs:
     """Return the part of ``sources`` that ``base`` was trained with: decoded into ``cache``, or without pixels.
-
-    ``part``: another part of the same split.
 
     Raises:
         SourceError: two of the sources give the same photograph; or as `build_pairs`, where they are decoded.
     """
     share, seed = split_of(base)
     origins = Origins(sources)
-    items = list(split(origins.items, part, seed, share))
+    items = list(split(origins.items, "train", seed, share))
     if cache is None:
         return describe(items, np.zeros((len(items), 0, 0, 3), dtype=np.uint8), origins)
     return build_pairs(items, origins, base.preprocessing, cache)

@@ -120,7 +120,8 @@ class Towers:
             states, there = self._states.batch(chunk)
             if left_out:
                 shown = torch.rand(there.shape, device=there.device) >= left_out
-                there = there & shown.index_fill_(1, torch.zeros(1, dtype=torch.int64, device=there.device), True)
+                shown[:, 0] = True
+                there = there & shown
             with autocast(self.device):
                 parts.append(pooled(self.model.text_model, self._new_layers, states, there))
         with autocast(self.device):

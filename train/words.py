@@ -50,8 +50,6 @@ NEW_LAYER_RATE, RATE = 5e-4, 2e-5
 """For new layers over a frozen sentence encoder, and for a text tower that learns as a whole."""
 THAWED = 1
 """So many frozen layers below the new ones learn from photographs, too: one layer has no room for all they tell."""
-
-
 SAYS_NOTHING = "no photograph of the training part has a caption or attributes: give other --data"
 
 
@@ -122,6 +120,7 @@ def teach_words(
     every = list(dict.fromkeys(chain(lesson.said, *lesson.meant, checked)))
     numbers = {text: row for row, text in enumerate(every)}
     begin(f"reading {len(every):,} texts")
+    without_chance(towers.model)  # whoever is to stay where they were must not err by chance
     prepare(towers, every, out / "states")
 
     def embed(texts: Sequence[str]) -> Tensor:
@@ -143,11 +142,7 @@ def teach_words(
             understood = (towers.text_rows(shown, every) * goals[shown]).sum(dim=1).mean()
             kept = (embed(checked) * expected).sum(dim=1).mean()
             report(Taught(epoch, float(understood), float(kept)))
-    facts = {"taught": {"base": base.fingerprint, "phrases": len(synonyms.meanings), "attributes": attributes}}
-    with replacing(out / "checkpoint") as part:
-        export_pupil(towers, base, facts, part)
-        write_card(part, sources)
-    return out / "checkpoint"
+    return keep_taught(towers, base, sources, out, {"phrases": len(synonyms.meanings), "attributes": attributes})
 
 
 def check_pupil(base: Checkpoint, out: Path) -> None:
@@ -204,7 +199,6 @@ def goals_of(lesson: Lesson, embed: Callable[[Sequence[str]], Tensor]) -> Tensor
 
 def prepare(towers: Towers, texts: Sequence[str], cache: Path) -> None:
     """Let the text side learn, and it alone; ``cache``: a folder for what its frozen layers make of ``texts``."""
-    without_chance(towers.model)  # whoever is to stay where they were must not err by chance
     towers.prepare(None, texts, OptimizerRecipe(), cache)
     towers.lock("image")
 
@@ -234,6 +228,22 @@ def learn_lesson(
 def peak_rate(towers: Towers) -> float:
     """Return the highest learning rate of a text side."""
     return NEW_LAYER_RATE if towers.word_layer < -1 else RATE
+
+
+def keep_taught(
+    towers: Towers,
+    base: Checkpoint,
+    sources: Sequence[Source],
+    out: Path,
+    taught: Mapping[str, Any],
+    **facts: Any,
+) -> Path:
+    """Write ``out``/checkpoint, with what it was ``taught`` and other facts, and its card; return it."""
+    folder = out / "checkpoint"
+    with replacing(folder) as part:
+        export_pupil(towers, base, {"taught": {"base": base.fingerprint, **taught}, **facts}, part)
+        write_card(part, sources)
+    return folder
 
 
 def export_pupil(towers: Towers, base: Checkpoint, facts: dict[str, Any], folder: Path) -> None:
