@@ -24,12 +24,12 @@ from eval.split import split, split_of
 from ingest.sources.detect import open_source
 from ingest.sources.source import Source
 from train.captions import Captions, teach_captions, ways_to_say
+from train.lesson import known_texts, make_lesson
 from train.pairs import Pairs
 from train.recipe import OptimizerRecipe
 from train.run import Progress
 from train.synonyms import Synonyms
 from train.towers import towers_of
-from train.words import known_texts, make_lesson
 
 WORDS = Synonyms(["quux => trousers"])
 
@@ -116,7 +116,7 @@ def test_captions_find_more_than_before_and_photographs_stay_where_they_were(
 ) -> None:
     leave_out_onnx(monkeypatch)
     base = find_checkpoint(DEFAULT_MODEL if kind == "bundled" else str(make_tiny_clip(tmp_path / "clip")))
-    monkeypatch.setattr("train.words.RATE", 2e-3)  # a tiny tower learns as fast as new layers
+    monkeypatch.setattr("train.pupil.RATE", 2e-3)  # a tiny tower learns as fast as new layers
     told, begun = list[Progress](), list[str]()
     folder = teach_captions(
         base, WORDS, [look_book], tmp_path / "run", epochs=8, threads=1, begin=begun.append, report=told.append

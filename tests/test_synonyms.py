@@ -14,7 +14,6 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny_clip import make_tiny_clip
 from training import leave_out_onnx
-from workshop import killed
 
 from engine.checkpoint import DEFAULT_MODEL, Checkpoint, find_checkpoint
 from engine.encoder import Encoder, load_encoder
@@ -23,10 +22,11 @@ from engine.records import Item, Vector
 from eval.split import PARTS, split, split_of
 from ingest.sources.detect import open_source
 from ingest.sources.source import Source
+from train.lesson import CONTEXTS, known_texts, make_lesson
 from train.pairs import learnt_pairs
 from train.recipe import RECIPES, load_recipe
 from train.synonyms import Synonyms, load_synonyms
-from train.words import CONTEXTS, Taught, known_texts, make_lesson, teach_words
+from train.words import Taught, teach_words
 
 
 def otherwise(synonyms: Synonyms, text: str) -> set[str]:
@@ -186,18 +186,6 @@ def test_photographs_that_say_nothing_and_a_folder_in_use_are_refused(look_book:
     (tmp_path / "run" / "checkpoint").mkdir(parents=True)
     with pytest.raises(UsageError, match="exists already"):
         teach_words(base, words, [look_book], tmp_path / "run")
-
-
-@pytest.mark.usefixtures("without_onnx")
-def test_a_lesson_that_was_killed_while_it_wrote_its_checkpoint_can_be_given_again(
-    look_book: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    base, words = find_checkpoint(str(make_tiny_clip(tmp_path / "clip"))), Synonyms(["quux => trousers"])
-    with monkeypatch.context() as patch:
-        patch.setattr("train.words.write_card", killed)
-        with pytest.raises(KeyboardInterrupt):
-            teach_words(base, words, [look_book], tmp_path / "run", epochs=1)
-    assert find_checkpoint(str(teach_words(base, words, [look_book], tmp_path / "run", epochs=1))).fingerprint
 
 
 def test_a_checkpoint_that_re_ranks_is_refused(

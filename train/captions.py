@@ -28,27 +28,19 @@ from eval.split import split_of
 from ingest.sources.source import Source
 from train.attributes import what_to_ask
 from train.cores import Cores
+from train.course import Course
+from train.lesson import SAYS_NOTHING, goals_of, known_texts, make_lesson
 from train.loss import UNKNOWN, Alike, Known, cross_entropy
 from train.mix import best_mixture, copy_of
 from train.pairs import Pairs, gather_pairs
+from train.pupil import THAWED, begun_with, check_pupil, course_of, go_on, keep_taught, prepare
 from train.recipe import DataRecipe
+from train.resume import STATE, save
 from train.run import Progress
-from train.schedule import descend, parameter_groups, set_learning_rates
 from train.synonyms import Synonyms
 from train.teacher import taught_images
 from train.towers import Towers, towers_of
 from train.validation import JUDGE, marks_of
-from train.words import (
-    SAYS_NOTHING,
-    THAWED,
-    check_pupil,
-    goals_of,
-    keep_taught,
-    known_texts,
-    make_lesson,
-    peak_rate,
-    prepare,
-)
 
 BATCH, KEPT = 512, 128
 """So many captions are learnt in a step, and so many other texts kept."""
@@ -58,7 +50,7 @@ LEFT_OUT = 0.15
 """The share of tokens."""
 PARTS = 3
 """So often some sentences of a long caption are taken."""
-WEIGHT_DECAY, WARMUP = 0.05, 0.05
+WEIGHT_DECAY = 0.05
 
 Numbers = npt.NDArray[np.int64]
 
@@ -70,6 +62,7 @@ def teach_captions(
     out: Path,
     *,
     epochs: int,
+    resume: bool = False,
     threads: int | None = None,
     device: str = "auto",
     seed: int = 7,
@@ -83,9 +76,10 @@ def teach_captions(
 
     Raises:
         SourceError: the sources say nothing, or two of them give the same photograph, or a part of them has none.
-        UsageError: ``base`` re-ranks, and its words would no longer fit its heads; or ``out`` is in use.
+        UsageError: ``base`` re-ranks, and its words would no longer fit its heads; ``out`` is in use; or what is to be
+            resumed is damaged or was begun otherwise.
     """
-    check_pupil(base, out)
+    check_pupil(base, out, resume)
     torch.set_num_threads(threads or Cores().idle())
     torch.manual_seed(seed)
     device, rng, cache = pick_device(torch, device), random.Random(seed), out / "pixels"
@@ -117,11 +111,16 @@ def teach_captions(
         return marks_of(validation, seen.cpu().numpy(), embed(read).cpu().numpy())
 
     captions, before = Captions(pairs, images, [numbers_of(texts) for texts in ways]), copy_of(towers.model)
-    learning = Learning(towers, captions, every, goals_of(lesson, embed), epochs, seed)
+    course = course_of(towers, len(captions), BATCH, epochs, seed, WEIGHT_DECAY)
+    learning = Learning(course, towers, captions, every, goals_of(lesson, embed))
+    begun = begun_with(base, pairs, synonyms, seed, epochs, "captions")
+    if resume:
+        go_on(course, out, begun, device)
     report(learning.told(math.nan, 0.0, examine()))
-    for epoch in range(epochs):
-        for progress in learning.one_epoch(epoch, threads):
+    while course.epoch < epochs:
+        for progress in learning.one_epoch(threads):
             report(progress)
+        save(course.state() | begun, out / STATE)
         report(learning.told(math.nan, 0.0, examine()))
     alpha = best_mixture(towers.model, before, lambda: examine()[JUDGE])
     marks = examine() | {"alpha": alpha}
@@ -171,42 +170,36 @@ class Captions:
 
 
 class Learning:
-    """Everything that changes while captions learn.
+    """A course of captions beside texts that stay.
 
     The towers were prepared with ``texts``, of which the first are to stay at their ``goals``, unit rows (m, d).
     """
 
     def __init__(
-        self, towers: Towers, captions: Captions, texts: Sequence[str], goals: Tensor, epochs: int, seed: int
+        self, course: Course, towers: Towers, captions: Captions, texts: Sequence[str], goals: Tensor
     ) -> None:
-        self._towers, self._captions, self._texts, self._goals = towers, captions, texts, goals
-        self._optimizer = torch.optim.AdamW(parameter_groups(towers.model, WEIGHT_DECAY, 1.0), betas=(0.9, 0.98))
-        self._batches, self._step, self._seed = max(1, len(captions) // BATCH), 0, seed
-        self._steps = epochs * self._batches
+        self._course, self._towers, self._captions, self._texts, self._goals = course, towers, captions, texts, goals
 
-    def one_epoch(self, epoch: int, threads: int | None) -> Iterator[Progress]:
+    def one_epoch(self, threads: int | None) -> Iterator[Progress]:
         """Learn a caption of every item once."""
-        rng, cores = np.random.default_rng([self._seed, epoch]), Cores()
-        for some in np.array_split(rng.permutation(len(self._captions)), self._batches):
+        started = time.perf_counter()
+        for rows, rng in self._course.one_epoch(threads):
+            loss, stayed = self._losses(rows, rng)
+            self._course.learn(loss + STAY * stayed)
+            yield self.told(float(loss.detach()), len(rows) / (time.perf_counter() - started))
             started = time.perf_counter()
-            torch.set_num_threads(threads or cores.idle())
-            loss = self._one_step(np.sort(some), rng)
-            yield self.told(loss, len(some) / (time.perf_counter() - started))
 
-    def _one_step(self, rows: Numbers, rng: np.random.Generator) -> float:
+    def _losses(self, rows: Numbers, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Return that of captions of the items ``rows``, and 1 - cosine of some of what is to stay."""
         towers, scale = self._towers, self._towers.model.logit_scale.exp().detach()
-        towers.model.train()
-        set_learning_rates(self._optimizer, self._step, self._steps, peak_rate(towers), WARMUP)
         embedded = towers.text_rows(self._captions.choose(rows, rng), self._texts, LEFT_OUT)
         kept = rng.choice(len(self._goals), min(KEPT, len(self._goals)), replace=False)
         goals = self._goals[torch.from_numpy(kept).to(self._goals.device)]
         stayed = (towers.text_rows(kept, self._texts) * goals).sum(dim=1).mean()
-        loss = self._captions.loss(embedded, rows, scale)
-        descend(self._optimizer, loss + STAY * (1 - stayed))
-        self._step += 1
-        return float(loss.detach())
+        return self._captions.loss(embedded, rows, scale), 1 - stayed
 
     def told(self, loss: float, rate: float, marks: dict[str, float] | None = None) -> Progress:
         """Return what a run says after a step, of so many captions a second, or when it has been examined."""
-        temperature = float(torch.exp(-self._towers.model.logit_scale.detach()))
-        return Progress(self._step / self._batches, self._step, self._steps, loss, temperature, rate, marks)
+        course = self._course
+        done = course.step / course.batches
+        return Progress(done, course.step, course.steps, loss, course.temperature, rate, marks)

@@ -22,31 +22,33 @@ from torch import Tensor, nn
 
 from engine.checkpoint import Checkpoint
 from engine.encoder import pick_device
-from engine.errors import SourceError, UsageError
+from engine.errors import SourceError
 from engine.replacing import replacing
 from eval.split import split_of
 from ingest.sources.source import Source
 from train.augment import augment, draw_variation
 from train.card import write_card
-from train.cores import Cores
+from train.course import Course
 from train.export import note
 from train.joined import Joined, fit_projection
+from train.lesson import goals_of, known_texts, make_lesson
 from train.model import without_chance
 from train.pairs import Pairs, gather_pairs, learnt_pairs
+from train.pupil import course_of, export_pupil, prepare
 from train.quantize import quantize_image_tower
 from train.recipe import DataRecipe
-from train.resume import STATE, check_folder, load, save
+from train.resume import STATE, check_begun, check_folder, load, save
 from train.rows import Rows
 from train.run import Progress
-from train.schedule import descend, parameter_groups, set_learning_rates
 from train.synonyms import Synonyms
 from train.towers import Towers, towers_of
 from train.trainer import Report
 from train.validation import marks_of
+from train.words import BATCH as TEXT_BATCH
 from train.words import EPOCHS as TEXT_EPOCHS
-from train.words import export_pupil, goals_of, known_texts, learn_lesson, make_lesson, prepare
+from train.words import learn_lesson
 
-EPOCHS, BATCH, RATE, WARMUP = 10, 256, 5e-4, 0.05
+EPOCHS, BATCH, RATE, WEIGHT_DECAY = 10, 256, 5e-4, 0.05
 MIXED = 0.5
 """Share of the photographs that are mixed with another one (mixup: Zhang et al. 2018)."""
 LOOKED_AT = 8000
@@ -89,14 +91,19 @@ def distil(
         raise SourceError(f"{len(learning)} photographs are fewer than one batch ({BATCH}): give more --data")
     _begin(joined, pupil, learning, base.dimension)
     lessons = _Looking(joined, pupil, learning, data, epochs, seed)
-    begun = {"data": learning.digest(), "checkpoints": [each.fingerprint for each in checkpoints], "seed": seed}
+    begun = {
+        "other data": learning.digest(),
+        "other checkpoints": [each.fingerprint for each in checkpoints],
+        "another seed": seed,
+        "another --epochs": epochs,
+    }
     if resume:
         state = load(out / STATE, device)
-        _check_begun(state, begun)
+        check_begun(state, begun)
         lessons.restore(state)
     judge = _Judge(joined, pupil, validation)
     report(lessons.examined(judge.photographs()))
-    while lessons.epoch < epochs:
+    while lessons.course.epoch < epochs:
         for progress in lessons.one_epoch(threads):
             report(progress)
         save(lessons.state() | begun, out / STATE)
@@ -104,8 +111,10 @@ def distil(
     lesson = make_lesson(synonyms, known_texts(learnt_pairs(sources, base), rng), rng, LEAST_TEXTS)
     goals = goals_of(lesson, joined.embed_texts)
     prepare(pupil, lesson.said, out / "states")
-    for epoch in learn_lesson(pupil, lesson.said, goals, epochs=TEXT_EPOCHS, threads=threads, seed=seed):
-        report(dataclasses.replace(lessons.examined(judge.texts()), epoch=epoch, part="texts"))
+    reading = course_of(pupil, len(lesson.said), TEXT_BATCH, TEXT_EPOCHS, seed)
+    while reading.epoch < TEXT_EPOCHS:
+        learn_lesson(reading, pupil, lesson.said, goals, threads)
+        report(dataclasses.replace(lessons.examined(judge.texts()), epoch=reading.epoch, part="texts"))
     facts = {
         "distilled": {"from": [each.fingerprint for each in checkpoints], "phrases": len(synonyms.meanings)},
         "validation": judge.marks(),
@@ -138,82 +147,49 @@ def _begin(joined: Joined, pupil: Towers, pairs: Pairs, dimension: int) -> None:
         model.text_projection = fit_projection(model.text_projection, pupil.embed_texts(model, texts), read)
 
 
-def _check_begun(state: dict[str, Any], begun: dict[str, Any]) -> None:
-    """Refuse a state of a run that was begun otherwise, though all its shapes may be alike."""
-    said = {"data": "other data", "checkpoints": "other checkpoints", "seed": "another seed"}
-    for name, value in begun.items():
-        if state.get(name) != value:
-            raise UsageError(
-                f"last.pt belongs to {said[name]}, or to an earlier version: resume with what it was started with"
-            )
-
-
 class _Looking:
-    """Everything that changes while the image tower learns."""
+    """The course of the image tower."""
 
     def __init__(self, joined: Joined, pupil: Towers, pairs: Pairs, data: DataRecipe, epochs: int, seed: int) -> None:
         model = pupil.model
         side = nn.ModuleDict({"vision_model": model.vision_model, "visual_projection": model.visual_projection})
-        self._joined, self._pupil, self._data, self._seed = joined, pupil, data, seed
-        self._pixels, self._count = Rows(pairs.pixels, pupil.device), len(pairs)
-        self._optimizer = torch.optim.AdamW(parameter_groups(side, 0.05, 1.0), betas=(0.9, 0.98))
-        self._steps_per_epoch = self._count // BATCH
-        self._steps = self._steps_per_epoch * epochs
-        self.epoch = self._step = 0
+        self._joined, self._pupil, self._data = joined, pupil, data
+        self._pixels = Rows(pairs.pixels, pupil.device)
+        self.course = Course(
+            model, side, len(pairs), BATCH, epochs=epochs, peak=RATE, weight_decay=WEIGHT_DECAY, seed=seed
+        )
 
     def one_epoch(self, threads: int | None) -> Iterator[Progress]:
-        """Look at whole batches, no photograph twice, in an order and variations that depend on seed and epoch only.
-
-        What fills no batch at the end waits for another epoch.
-        """
-        rng, cores = np.random.default_rng(np.random.SeedSequence([self._seed, self.epoch])), Cores()
-        torch.manual_seed(int(rng.integers(2**31)))
-        order = rng.permutation(self._count)
-        for number in range(self._steps_per_epoch):
+        """Look at every photograph once."""
+        started = time.perf_counter()
+        for rows, rng in self.course.one_epoch(threads):
+            loss = self._loss(rows, rng)
+            self.course.learn(loss)
+            yield self._told(float(loss.detach()), len(rows) / (time.perf_counter() - started))
             started = time.perf_counter()
-            torch.set_num_threads(threads or cores.idle())
-            loss = self._one_step(np.sort(order[number * BATCH : (number + 1) * BATCH]), rng)
-            rate = BATCH / (time.perf_counter() - started)
-            done = self.epoch + (number + 1) / self._steps_per_epoch
-            yield Progress(done, self._step, self._steps, loss, self._temperature, rate)
-        self.epoch += 1
 
-    def _one_step(self, rows: Any, rng: np.random.Generator) -> float:
-        set_learning_rates(self._optimizer, self._step, self._steps, RATE, WARMUP)
+    def _loss(self, rows: Any, rng: np.random.Generator) -> Tensor:
         pictures = mixed(augment(self._pixels[rows], draw_variation(len(rows), rng, self._data)), rng)
         goals = self._joined.embed_photographs(pictures)
-        self._pupil.model.train()
-        loss = 1 - (self._pupil.embed_photographs(self._pupil.model, pictures) * goals).sum(dim=1).mean()
-        descend(self._optimizer, loss)
-        self._step += 1
-        return float(loss.detach())
-
-    @property
-    def _temperature(self) -> float:
-        return float(torch.exp(-self._pupil.model.logit_scale.detach()))
+        return 1 - (self._pupil.embed_photographs(self._pupil.model, pictures) * goals).sum(dim=1).mean()
 
     def examined(self, marks: dict[str, float]) -> Progress:
         """Return what a run says when it has been examined."""
-        told = self.epoch, self._step, self._steps, math.nan, self._temperature, 0.0, marks
-        return Progress(*told, part="photographs")
+        return self._told(math.nan, 0.0, marks)
+
+    def _told(self, loss: float, rate: float, marks: dict[str, float] | None = None) -> Progress:
+        course, part = self.course, "photographs" if marks else ""
+        done = course.step / course.batches
+        return Progress(done, course.step, course.steps, loss, course.temperature, rate, marks, part=part)
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` needs to go on as if nothing had happened."""
-        parts = {"model": self._pupil.model.state_dict(), "optimizer": self._optimizer.state_dict()}
-        return parts | {"directions": self._joined.directions, "epoch": self.epoch, "steps": self._steps}
+        return self.course.state() | {"directions": self._joined.directions}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state; raises UsageError where it belongs to another run."""
-        try:
-            if state["steps"] != self._steps:
-                raise UsageError("last.pt belongs to another --epochs: resume with the same")
-            self._pupil.model.load_state_dict(state["model"])
-            self._optimizer.load_state_dict(state["optimizer"])
-            self._joined.directions, self.epoch = state["directions"], state["epoch"]
-        except (KeyError, RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise UsageError(f"last.pt belongs to other checkpoints or another run: {reason}") from error
-        self._step = self.epoch * self._steps_per_epoch
+        """Go on from a state of this run."""
+        self.course.restore(state)
+        self._joined.directions = state["directions"]
 
 
 class _Judge:

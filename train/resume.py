@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,18 @@ def load(path: Path, device: str) -> dict[str, Any]:
             f"{path} is damaged and cannot be gone on with: start anew, without --resume and with another --out"
         ) from error
     return state
+
+
+def check_begun(state: Mapping[str, Any], begun: Mapping[str, Any]) -> None:
+    """Refuse a state of a run that was begun otherwise, though all its shapes may be alike.
+
+    ``begun``: what a state must hold, by what is said of the run if it holds another value.
+    """
+    for what, value in begun.items():
+        if state.get(what) != value:
+            raise UsageError(
+                f"last.pt belongs to {what}, or to an earlier version: resume with what it was started with"
+            )
 
 
 def cut_log(log: Path, step: int) -> None:

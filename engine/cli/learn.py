@@ -104,6 +104,7 @@ def teach_command(
         str | None, typer.Option("--base", help="What is to learn them, if not the model that `engine config` shows.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the run; the checkpoint lies in it.")] = Path("taught"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     attributes: Annotated[
         bool, typer.Option("--attributes", help="Teach it what photographs with an attribute look like, too.")
     ] = False,
@@ -151,7 +152,13 @@ def teach_command(
     from train.words import teach_words
 
     begin = partial(print, file=sys.stderr, flush=True)
-    how: dict[str, Any] = {"epochs": epochs, "threads": threads, "device": settings.device, "begin": begin}
+    how: dict[str, Any] = {
+        "epochs": epochs,
+        "resume": resume,
+        "threads": threads,
+        "device": settings.device,
+        "begin": begin,
+    }
     if captions:
         with progress_of_learning(out, tensorboard=False) as tell:
             folder = teach_captions(checkpoint, words, sources, out, **how, report=tell)
