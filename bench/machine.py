@@ -13,6 +13,7 @@ LIBRARIES = (
     *("qdrant-edge-py", "qdrant-client", "pillow", "typer"),
 )
 _MATRIX_BFLOAT16 = {"avx512_bf16", "amx_bf16", "avx10_1", "bf16"}
+_MATRIX_INT8 = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"}
 
 
 def machine() -> dict[str, str]:
@@ -24,7 +25,8 @@ def machine() -> dict[str, str]:
         "commit": _commit(),
         "processor": f"{_processor('model name') or platform.processor() or platform.machine()}, {cores()} cores",
         "memory": f"{gib:.0f} GiB",
-        "native bfloat16": "yes" if _MATRIX_BFLOAT16 & set(flags) else "no" if flags else "unknown",
+        "native bfloat16": _has(_MATRIX_BFLOAT16, flags),
+        "native 8-bit products": _has(_MATRIX_INT8, flags),
         "load at the start": f"{load:.1f}" + (" (not idle: the times mean little)" if load > 0.5 else ""),
         "system": platform.platform(),
         "Python": platform.python_version(),
@@ -35,6 +37,10 @@ def machine() -> dict[str, str]:
 def cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _has(wanted: set[str], flags: list[str]) -> str:
+    return "yes" if wanted & set(flags) else "no" if flags else "unknown"
 
 
 def _processor(*names: str) -> str:

@@ -1,4 +1,4 @@
-"""The image tower of a ViT-B/32 (random weights) on all cores, as an ingest runs it, beside eager float32."""
+"""The image tower of a ViT-B/32 (random weights) on all cores, as it is and as a copy, beside eager float32."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
 from machine import cores, machine
 from measure import Bench, Row, main
+from photographs import photographs
 from transformers import AutoModel
 from vit_rate import large_checkpoint
 
-from engine.checkpoint import find_checkpoint
-from engine.encoder import load_encoder
+from engine.checkpoint import Checkpoint, find_checkpoint
+from engine.encoder import Encoder, load_encoder
+from ingest.sources.detect import open_source
+from train import quantize
+from train.fast_copy import fast_copy
 
 TIMES_FASTER = 4.0
 BATCH = 16
@@ -23,16 +28,19 @@ RUNS = 5
 
 
 def measure(bench: Bench) -> list[Row]:
-    """Return the row of the tower alone: no file is read, no photograph decoded."""
+    """Return the rows of the tower alone: no file is read, no photograph decoded."""
     folder = large_checkpoint(bench)
     checkpoint = find_checkpoint(str(folder))
-    encoder, spec = load_encoder(checkpoint, "cpu"), checkpoint.preprocessing
+    spec, facts = checkpoint.preprocessing, machine()
+    arithmetic = "bfloat16" if facts["native bfloat16"] == "yes" else "float32"
+    integers = facts["native 8-bit products"]
+    encoder, copy = (load_encoder(each, "cpu") for each in (checkpoint, _copy(checkpoint, bench)))
     count = 2 * BATCH * cores()
     pixels = np.random.default_rng(0).integers(0, 256, (count, spec.height, spec.width, 3)).astype(np.uint8)
     parts = [pixels[start : start + BATCH] for start in range(0, count, BATCH)]
     model, values = AutoModel.from_pretrained(folder).eval(), torch.rand(count, 3, spec.height, spec.width)
 
-    def ours() -> None:
+    def ours(encoder: Encoder) -> None:
         torch.set_num_threads(1)  # each thread of an ingest has a core of its own
         with ThreadPoolExecutor(cores()) as pool:
             list(pool.map(encoder.encode_pixels, parts))
@@ -42,20 +50,33 @@ def measure(bench: Bench) -> list[Row]:
         with torch.inference_mode():
             model.get_image_features(pixel_values=values)
 
-    times = [(_seconds(ours), _seconds(theirs)) for _ in range(RUNS + 1)][1:]  # the first warms up
-    native = machine()["native bfloat16"]
-    fast, slow = (count / statistics.median(column) for column in zip(*times, strict=True))
+    each = (partial(ours, encoder), partial(ours, copy), theirs)
+    times = [[_seconds(work) for work in each] for _ in range(RUNS + 1)][1:]  # the first warms up
+    as_it_is, copied, eager = (count / statistics.median(column) for column in zip(*times, strict=True))
+    how = (
+        f"random weights, {count} photographs in memory, {cores()} threads with batches of {BATCH} beside one on "
+        f"{cores()} threads; median of {RUNS}"
+    )
     return [
         Row(
-            "image tower of ViT-B/32, beside eager float32",
-            f"{fast / slow:.2f} times faster ({fast:.1f} against {slow:.1f} photographs/s)",
-            f">= {TIMES_FASTER:g} times where bfloat16 is native (here: {'yes' if native else 'no'})",
-            fast >= TIMES_FASTER * slow if native else None,
-            f"random weights, {count} photographs in memory, {cores()} threads with batches of {BATCH} beside one "
-            f"batch on {cores()} threads; median of {RUNS}",
-            {"rate": fast, "eager_rate": slow},
+            f"image tower of ViT-B/32, {what}, beside eager float32",
+            f"{rate / eager:.2f} times faster ({rate:.1f} against {eager:.1f} photographs/s)",
+            f">= {TIMES_FASTER:g} times where 8-bit products are native (here: {integers})" if required else "",
+            rate >= TIMES_FASTER * eager if required and integers == "yes" else None,
+            how,
+            {"rate": rate, "eager_rate": eager},
+        )
+        for what, rate, required in (
+            (f"as it is ({arithmetic})", as_it_is, False),
+            ("as `engine quantize` copies it", copied, True),
         )
     ]
+
+
+def _copy(checkpoint: Checkpoint, bench: Bench) -> Checkpoint:
+    """Return a copy in 8-bit integers, whatever it finds: of random weights that is chance."""
+    quantize.MAX_LOSS = 1.0
+    return Checkpoint(fast_copy(checkpoint, [open_source(photographs(bench, 400))], bench.work / "copy").folder)
 
 
 def _seconds(work: Callable[[], None]) -> float:

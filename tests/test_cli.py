@@ -505,6 +505,19 @@ def test_a_checkpoint_is_called_what_its_run_is(tmp_path: Path) -> None:
     assert Checkpoint(BUNDLED / "fashion-small").name == "fashion-small"
 
 
+def test_a_checkpoint_is_copied_and_the_copy_ingests_and_answers(home: Path) -> None:
+    base = make_tiny_clip(home / "somebodys")
+    done = engine("quantize", base, "--data", "look-book", "--out", "fast", folder=home)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"hit@10 of captions: 0\.\d{4} in float32.*; mean cosine to the original", done.stderr)
+    assert re.search(r"\d photographs/s, the original \d", done.stderr)
+    assert done.stdout.strip() == str(Path("fast") / "checkpoint")
+    named = ("--model", done.stdout.strip(), "--store", "fast-store")
+    assert engine("ingest", "look-book", *named, folder=home).returncode == 0
+    answered = engine("query", "red dress", *named, "--limit", 1, folder=home)
+    assert answered.returncode == 0, answered.stderr
+
+
 def test_a_checkpoint_is_taught_words_and_the_last_line_says_where_it_lies(home: Path) -> None:
     base, words = make_tiny_clip(home / "pupil"), home / "words.txt"
     words.write_text("frock => dress\n", encoding="utf-8")

@@ -58,5 +58,5 @@ def shop_of(folder: Path, *products: str) -> Source:
 def leave_out_onnx(patch: pytest.MonkeyPatch) -> None:
     """Let a run write its weights alone: the ONNX towers take nine tenths of so small a run's time."""
     patch.setattr("train.export.export_towers", lambda *_: None)
-    for module in ("trainer", "distil"):
+    for module in ("trainer", "distil", "fast_copy"):
         patch.setattr(f"train.{module}.quantize_image_tower", lambda *_: {})

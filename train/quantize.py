@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 
 from engine.checkpoint import Checkpoint
 from engine.replacing import replacing
-from engine.towers import ImageTower
+from engine.towers import CHUNK, ImageTower
 from train.pairs import Pairs
 from train.validation import marks_of
 
@@ -47,8 +48,12 @@ def quantize_image_tower(checkpoint: Checkpoint, learning: Pairs, validation: Pa
 
 
 def _hit_at_10(checkpoint: Checkpoint, pairs: Pairs, texts: Any) -> float:
-    images = ImageTower(checkpoint).encode_pixels(np.asarray(pairs.pixels))
-    return marks_of(pairs, images, texts)["hit@10"]
+    tower, count = ImageTower(checkpoint), len(pairs)
+    with ThreadPoolExecutor() as pool:  # a call takes one core
+        parts = pool.map(
+            lambda start: tower.encode_pixels(np.asarray(pairs.pixels[start : start + CHUNK])), range(0, count, CHUNK)
+        )
+        return marks_of(pairs, np.concatenate(list(parts)), texts)["hit@10"]
 
 
 def _write_whole(tower: Path, path: Path) -> None:
@@ -77,6 +82,7 @@ def _write_quantized(whole: Path, learning: Pairs, path: Path) -> None:
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=["MatMul", "Gemm"],
         per_channel=True,
+        extra_options={"MatMulConstBOnly": True},  # not those of attention, which have no weights to read
         reduce_range=True,  # else 16-bit sums overflow on processors without VNNI
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,

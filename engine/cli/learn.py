@@ -228,6 +228,38 @@ def distil_command(
     print(folder)
 
 
+def quantize_command(
+    data: Annotated[list[Path], typer.Option("--data", help="Photographs with captions, as for train; repeatable.")],
+    base: Annotated[
+        str | None, typer.Argument(help="A folder or hub name, if not the model that `engine config` shows.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the run; the checkpoint lies in it.")] = Path("copy"),
+    source: SourceOption = "auto",
+    image_column: ImageColumnOption = None,
+    id_column: IdColumnOption = None,
+    title_column: TitleColumnOption = None,
+    caption_column: CaptionColumnOption = None,
+    product_column: ProductColumnOption = None,
+) -> None:
+    """Make a copy of any CLIP that is fast without a GPU: ONNX, and 8-bit integers where captions find as well."""
+    _check_extra()
+    from engine.checkpoint import find_checkpoint
+
+    sources = open_sources(data, source, (id_column, image_column, title_column, caption_column, product_column))
+    checkpoint = find_checkpoint(settings_of(None, None, base).model)
+    _before_torch()
+    from train.fast_copy import fast_copy
+
+    copied = fast_copy(checkpoint, sources, out, begin=partial(print, file=sys.stderr, flush=True))
+    marks = ", ".join(f"{mark:.4f} in {name}" for name, mark in copied.hit_at_10.items())
+    print(
+        f"hit@10 of captions: {marks}; mean cosine to the original {copied.cosine:.4f}\n"
+        f"{copied.after:.0f} photographs/s, the original {copied.before:.0f}",
+        file=sys.stderr,
+    )
+    print(copied.folder)
+
+
 def _check_extra() -> None:
     """Raise UsageError where what writes a checkpoint is missing: now, and not when the training is over."""
     for name in ("onnx", "onnxscript", "matplotlib"):

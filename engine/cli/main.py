@@ -67,6 +67,7 @@ app.command("eval", short_help="Measure Recall@K on captions held out of trainin
 app.command("train", short_help="Train a checkpoint by a recipe.")(learn.train_command)
 app.command("teach", short_help="Teach a checkpoint what shoppers call things.")(learn.teach_command)
 app.command("distil", short_help="Make one checkpoint of several.")(learn.distil_command)
+app.command("quantize", short_help="Make a copy of a CLIP that is fast without a GPU.")(learn.quantize_command)
 app.command("sample", short_help="Draw a sample data set.")(learn.sample_command)
 app.command("facets", short_help="Count the values of each field.")(collection.facets_command)
 app.command("status", short_help="Say what the collection holds, and what made it.")(collection.status_command)
