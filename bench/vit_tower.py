@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import time
 from collections.abc import Callable
@@ -76,6 +77,7 @@ def measure(bench: Bench) -> list[Row]:
 def _copy(checkpoint: Checkpoint, bench: Bench) -> Checkpoint:
     """Return a copy in 8-bit integers, whatever it finds: of random weights that is chance."""
     quantize.MAX_LOSS = 1.0
+    shutil.rmtree(bench.work / "copy", ignore_errors=True)
     return Checkpoint(fast_copy(checkpoint, [open_source(photographs(bench, 400))], bench.work / "copy").folder)
 
 

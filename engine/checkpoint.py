@@ -247,7 +247,7 @@ def _download(model: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    wanted = ["*.json", "*.txt", "*.model", "*.safetensors", "*.onnx"]
+    wanted = ["*.json", "*.txt", "*.model", "*.safetensors", "*.onnx", "README.md"]
     try:
         folder = Path(snapshot_download(model, allow_patterns=wanted))
         if not any(folder.glob("*.safetensors")):  # an older one, which has nothing else

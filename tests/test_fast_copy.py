@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_clip import make_tiny_clip
-from training import shop_of
 from transformers import SiglipConfig
 from workshop import killed
 
-from engine.checkpoint import Checkpoint, find_checkpoint
+from engine.checkpoint import DEFAULT_MODEL, Checkpoint, find_checkpoint
 from engine.encoder import OnnxEncoder, TorchEncoder, load_encoder
 from engine.errors import SourceError, UsageError
 from engine.records import Item
 from eval.split import split, split_of
+from ingest.sources.detect import open_source
 from ingest.sources.source import Source
 from train import fast_copy as module
 from train.fast_copy import Copied, fast_copy
@@ -36,6 +37,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 def copied(base: Checkpoint, look_book: Source, tmp_path_factory: pytest.TempPathFactory) -> Copied:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("train.quantize.MAX_LOSS", 1.0)  # what a tiny CLIP of random numbers finds is chance
+        patch.setattr(module, "FEW", 10)
         return fast_copy(base, [look_book], tmp_path_factory.mktemp("run") / "run")
 
 
@@ -54,14 +56,29 @@ def test_a_copy_embeds_without_torch_what_its_original_embeds(base: Checkpoint, 
 
 
 def test_a_copy_says_what_it_is_of_and_what_integers_find(base: Checkpoint, copied: Copied) -> None:
-    assert copied.hit_at_10.keys() == {"float32", "int8"}
+    assert (copied.hit_at_10.keys(), copied.arithmetic) == ({"float32", "int8"}, "int8")
     assert 0.9 < copied.cosine <= 1.0001
     assert min(copied.before, copied.after) > 0
     notes = Checkpoint(copied.folder).notes["copied"]
     assert notes == {"from": base.fingerprint, "cosine": copied.cosine, "hit@10": copied.hit_at_10}
+    assert copied.marks == f"{copied.hit_at_10['float32']:.4f} in float32, {copied.hit_at_10['int8']:.4f} in int8"
     card = (copied.folder / "README.md").read_text(encoding="utf-8")
     assert card.startswith("---\nlicense: mit\n---\n\n# Somebody's CLIP\n\n## This copy\n")
     assert base.fingerprint[:12] in card
+    assert "the image tower computes in int8" in card
+
+
+@pytest.mark.usefixtures("without_onnx")
+def test_a_copy_of_weights_that_are_halves_already_has_a_fingerprint_of_its_own(
+    base: Checkpoint, look_book: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FEW", 10)
+    folder = fast_copy(base, [look_book], tmp_path / "one").folder  # no ONNX: as if it came from the hub
+    again = Checkpoint(fast_copy(Checkpoint(folder), [look_book], tmp_path / "two").folder)
+    weights = [(one / "model.safetensors").read_bytes() for one in (folder, again.folder)]
+    assert weights[0] == weights[1]
+    assert len({base.fingerprint, Checkpoint(folder).fingerprint, again.fingerprint}) == 3
+    assert load_encoder(again, "cpu").encode_texts(["red hat"]).shape == (1, base.dimension)
 
 
 @pytest.mark.usefixtures("without_onnx")
@@ -77,13 +94,14 @@ def test_nothing_held_out_is_looked_at_and_of_many_photographs_some(
     monkeypatch.setattr(module, "build_pairs", noted)
     monkeypatch.setattr(module, "CALIBRATION", 5)
     monkeypatch.setattr(module, "EXAMINED", 20)
+    monkeypatch.setattr(module, "FEW", 10)
     fast_copy(base, [look_book], tmp_path / "run")
     items = [item for item in look_book.items() if isinstance(item, Item)]
     share, seed = split_of(base)
     held_out = {item.id for item in split(items, "test", seed, share)}
     calibrating, examined = map(set, looked)
-    assert len(calibrating) == 5
-    assert 20 <= len(examined) < len(items) - len(held_out) - 5
+    assert 0 < len(calibrating) <= 5
+    assert 10 <= len(examined) <= 20 < len(items) - len(held_out)
     assert not calibrating & examined
     assert not (calibrating | examined) & held_out
 
@@ -92,12 +110,18 @@ def test_nothing_held_out_is_looked_at_and_of_many_photographs_some(
 def test_what_cannot_be_copied_and_a_folder_in_use_are_refused(
     base: Checkpoint, look_book: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(SourceError, match=r"3 photographs .* are too few to tell: give more --data"):
-        fast_copy(base, [shop_of(tmp_path / "shop", "1", "2", "3")], tmp_path / "run")
+    for number in range(80):  # which nobody described
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / "photos" / f"{number}.png")
+    with pytest.raises(SourceError, match=r"only 1 photographs .* described differently, and 50 are needed"):
+        fast_copy(base, [open_source(tmp_path / "photos")], tmp_path / "run")
+    with pytest.raises(UsageError, match="has ONNX towers already: no copy of it would be faster"):
+        fast_copy(find_checkpoint(DEFAULT_MODEL), [look_book], tmp_path / "run")
     siglip = make_tiny_clip(tmp_path / "siglip")
     (siglip / "config.json").write_text(json.dumps(SiglipConfig().to_dict()), encoding="utf-8")
     with pytest.raises(UsageError, match="is a SigLIP"):
         fast_copy(Checkpoint(siglip), [look_book], tmp_path / "run")
+    monkeypatch.setattr(module, "FEW", 10)
     monkeypatch.setattr(module, "_write_card", killed)
     with pytest.raises(KeyboardInterrupt):
         fast_copy(base, [look_book], tmp_path / "run")

@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from engine.records import Item, Vector
 from eval.split import PARTS, split, split_of
 from ingest.sources.detect import open_source
 from ingest.sources.source import Source
-from train.lesson import CONTEXTS, known_texts, make_lesson
+from train.lesson import CONTEXTS, Lesson, known_texts, make_lesson
 from train.pairs import learnt_pairs
 from train.recipe import RECIPES, load_recipe
 from train.synonyms import Synonyms, load_synonyms
@@ -110,6 +111,26 @@ def test_a_lesson_shows_a_phrase_alone_and_in_some_texts_and_other_texts_to_be_k
     assert pairs["red jumper 5"] == ("red sweater 5",)
     assert sum(said.startswith("red jumper") for said in lesson.said) == CONTEXTS
     assert sum(meant == (said,) for said, meant in pairs.items()) >= len(pairs) / 2
+
+
+@pytest.mark.usefixtures("without_onnx")
+def test_however_little_is_taught_many_other_texts_are_kept(
+    look_book: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lessons: list[Lesson] = []
+
+    def noted(*arguments: Any) -> Lesson:
+        lessons.append(make_lesson(*arguments))
+        return lessons[-1]
+
+    base, words = find_checkpoint(str(make_tiny_clip(tmp_path / "clip"))), Synonyms(["quux => hat"])
+    monkeypatch.setattr("train.words.make_lesson", noted)
+    monkeypatch.setattr("train.lesson.KEPT", 1)
+    for least in (0, 70):
+        monkeypatch.setattr("train.words.LEAST_KEPT", least)
+        teach_words(base, words, [look_book], tmp_path / f"run-{least}", epochs=1)
+    few, many = (sum(meant == (said,) for said, meant in zip(one.said, one.meant, strict=True)) for one in lessons)
+    assert few < 70 <= many
 
 
 def test_texts_that_say_the_same_in_two_ways_meet_instead_of_changing_places() -> None:

@@ -54,7 +54,7 @@ def begun_with(
     return {
         "another --base": base.fingerprint,
         "other data": pairs.digest(),
-        "other synonyms": synonyms.meanings,
+        "other synonyms": [*synonyms.meanings.items()],
         "another seed": seed,
         "another --epochs": epochs,
         "another lesson": taught,

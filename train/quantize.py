@@ -7,7 +7,7 @@ would take them from each batch, so that an embedding would depend on its neighb
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,10 +41,15 @@ def quantize_image_tower(checkpoint: Checkpoint, learning: Pairs, validation: Pa
         if quantized.stat().st_size > whole.stat().st_size / 2:
             return marks  # mostly convolutions, which stay as they are: there is nothing to gain
         marks["int8"] = _hit_at_10(Checkpoint(quantized.parent), validation, texts)
-        if marks["int8"] >= marks["float32"] - MAX_LOSS:
+        if arithmetic(marks) == "int8":
             with replacing(checkpoint.folder / "image.onnx") as part:
                 shutil.copyfile(quantized, part)
     return marks
+
+
+def arithmetic(marks: Mapping[str, float]) -> str:
+    """Return by which arithmetic an image tower computes, ``float32`` or ``int8``, of which these were the marks."""
+    return "int8" if marks.get("int8", -1.0) >= marks["float32"] - MAX_LOSS else "float32"
 
 
 def _hit_at_10(checkpoint: Checkpoint, pairs: Pairs, texts: Any) -> float:

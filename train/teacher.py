@@ -41,10 +41,13 @@ def taught_images(teacher: Checkpoint | None, pairs: Pairs, preprocessing: Prepr
         )
 
     def compute() -> Vector:
-        encoder = load_encoder(teacher, "cpu")
+        threads = torch.get_num_threads()
+        encoder = load_encoder(teacher, "cpu")  # which leaves torch one thread, for each call a core
         chunks = [np.asarray(pairs.pixels[start : start + CHUNK]) for start in range(0, len(pairs), CHUNK)]
         with ThreadPoolExecutor() as pool:
-            return np.concatenate(list(pool.map(encoder.encode_pixels, chunks)))
+            rows = np.concatenate(list(pool.map(encoder.encode_pixels, chunks)))
+        torch.set_num_threads(threads)
+        return rows
 
     seen = pixel_digest(pairs.items, preprocessing)
     path, shape = cache / f"taught-{teacher.fingerprint[:12]}-{seen}.npy", (len(pairs), teacher.dimension)

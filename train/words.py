@@ -36,6 +36,8 @@ from train.teacher import taught_images
 from train.towers import Towers, towers_of
 
 BATCH, EPOCHS = 256, 10
+LEAST_KEPT = 10_000
+"""So many texts are to be kept, if there are as many, however little is taught."""
 CHECKED = 1000
 """So many texts are looked at after an epoch."""
 
@@ -92,7 +94,7 @@ def teach_words(
         raise SourceError(SAYS_NOTHING)
     count = min(CHECKED, len(texts) // 2)
     checked, texts = texts[:count], texts[count:]
-    lesson = make_lesson(synonyms, texts, rng, len(texts) if asked else 0)
+    lesson = make_lesson(synonyms, texts, rng, len(texts) if asked else LEAST_KEPT)
     every = list(dict.fromkeys(chain(lesson.said, *lesson.meant, checked)))
     numbers = {text: row for row, text in enumerate(every)}
     begin(f"reading {len(every):,} texts")
@@ -113,7 +115,14 @@ def teach_words(
     new = [row for row, (one, same) in enumerate(zip(lesson.said, lesson.meant, strict=True)) if same != (one,)]
     shown = np.array(rng.sample(new, min(CHECKED, len(new))))
     course = course_of(towers, len(lesson.said), BATCH, epochs, seed)
-    begun = begun_with(base, pairs, synonyms, seed, epochs, f"attributes {attributes}" if asked else "words")
+    begun = begun_with(
+        base,
+        pairs,
+        synonyms,
+        seed,
+        epochs,
+        f"attributes {sorted(attributes.items())}" if attributes is not None else "words",
+    )
     if resume:
         go_on(course, out, begun, device)
     while course.epoch < epochs:

@@ -1,6 +1,6 @@
 """`engine train` makes a checkpoint, `engine teach` gives it words, `engine distil` makes one of several.
 
-`engine sample` draws the sample data set.
+`engine quantize` makes a fast copy of one, `engine sample` draws the sample data set.
 """
 
 from __future__ import annotations
@@ -229,10 +229,8 @@ def distil_command(
 
 
 def quantize_command(
+    base: Annotated[str, typer.Argument(help="A CLIP: a folder, or a name on the hub.")],
     data: Annotated[list[Path], typer.Option("--data", help="Photographs with captions, as for train; repeatable.")],
-    base: Annotated[
-        str | None, typer.Argument(help="A folder or hub name, if not the model that `engine config` shows.")
-    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the run; the checkpoint lies in it.")] = Path("copy"),
     source: SourceOption = "auto",
     image_column: ImageColumnOption = None,
@@ -246,15 +244,15 @@ def quantize_command(
     from engine.checkpoint import find_checkpoint
 
     sources = open_sources(data, source, (id_column, image_column, title_column, caption_column, product_column))
-    checkpoint = find_checkpoint(settings_of(None, None, base).model)
+    checkpoint = find_checkpoint(base)
     _before_torch()
     from train.fast_copy import fast_copy
 
     copied = fast_copy(checkpoint, sources, out, begin=partial(print, file=sys.stderr, flush=True))
-    marks = ", ".join(f"{mark:.4f} in {name}" for name, mark in copied.hit_at_10.items())
     print(
-        f"hit@10 of captions: {marks}; mean cosine to the original {copied.cosine:.4f}\n"
-        f"{copied.after:.0f} photographs/s, the original {copied.before:.0f}",
+        f"hit@10 of {copied.examined:,} captions: {copied.marks}; it computes in {copied.arithmetic}\n"
+        f"mean cosine to the original {copied.cosine:.4f}; {copied.after:.0f} photographs/s, the original "
+        f"{copied.before:.0f}",
         file=sys.stderr,
     )
     print(copied.folder)
