@@ -1,4 +1,4 @@
-"""QUANTIZE: a CLIP + photographs with captions --fast_copy--> its like, several times as fast on a processor.
+"""QUANTIZE: a CLIP + photographs with captions --fast_copy--> its like, faster without a GPU.
 
 Both towers become ONNX, and the image tower computes in 8-bit integers where captions find as well with them
 (`train.quantize`). Nothing is learnt. A copy embeds a little otherwise than what it was made of, so it has a
@@ -35,11 +35,9 @@ from train.quantize import CALIBRATION, arithmetic, quantize_image_tower
 from train.towers import towers_of
 
 EXAMINED = 2000
-"""At most so many photographs say whether integers find as well; a quarter as many others tell the ranges."""
+"""About so many photographs, at most, say whether integers find as well; a quarter as many others tell the ranges."""
 TIMED = 128
 """So many photographs are embedded both ways, to see how fast the copy is and how near."""
-
-
 FEW = 50
 """Among so few photographs that are described differently, captions would find as well by any arithmetic."""
 COPY = """## This copy

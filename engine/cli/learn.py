@@ -239,7 +239,7 @@ def quantize_command(
     caption_column: CaptionColumnOption = None,
     product_column: ProductColumnOption = None,
 ) -> None:
-    """Make a copy of any CLIP that is fast without a GPU: ONNX, and 8-bit integers where captions find as well."""
+    """Make a copy of a CLIP that is faster without a GPU: ONNX, and 8-bit integers where captions find as well."""
     _check_extra()
     from engine.checkpoint import find_checkpoint
 
