@@ -265,6 +265,23 @@ def wide_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export_checkpoint(towers.model, towers.tokenizer, base.preprocessing, {}, folder / "checkpoint", base)
 
 
+def test_a_tower_too_large_for_one_file_keeps_its_numbers(
+    wide_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = Checkpoint(shutil.copytree(wide_clip, tmp_path / "checkpoint"))
+    origins = Origins([shop_of(tmp_path / "shop", "1", "2", "3")])
+    pairs = build_pairs(origins.items, origins, checkpoint.preprocessing, tmp_path / "pixels")
+    texts = load_encoder(checkpoint, "cpu").encode_texts(pairs.first_captions())
+    parameters = towers_of(checkpoint, "cpu").model.vision_model.parameters()
+    size = 4 * sum(parameter.numel() for parameter in parameters)
+    before = content(checkpoint.folder)
+    monkeypatch.setattr("train.quantize.LARGEST", size // 2)
+    assert quantize_image_tower(checkpoint, pairs, pairs, texts).keys() == {"float32"}
+    assert content(checkpoint.folder) == before
+    monkeypatch.setattr("train.quantize.LARGEST", 2 * size)
+    assert quantize_image_tower(checkpoint, pairs, pairs, texts).keys() == {"float32", "int8"}
+
+
 @pytest.mark.parametrize(("may_cost", "approved"), [(1.0, True), (-1.0, False)])
 def test_integers_take_the_place_of_the_image_tower_when_they_are_approved_and_not_before(
     wide_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, may_cost: float, approved: bool

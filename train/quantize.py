@@ -6,6 +6,7 @@ would take them from each batch, so that an embedding would depend on its neighb
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,8 @@ from train.validation import marks_of
 
 MAX_LOSS = 0.003
 """Of hit@10 on validation, that the integers may cost."""
+LARGEST = 2**31 - 2**20
+"""Bytes of float32 weights that fit into one ONNX file: those of a ViT-H do not."""
 CALIBRATION = 512
 """Photographs on which ranges are measured."""
 
@@ -34,6 +37,8 @@ def quantize_image_tower(checkpoint: Checkpoint, learning: Pairs, validation: Pa
     arithmetic, ``float32`` and, if it was tried, ``int8``.
     """
     marks = {"float32": _hit_at_10(checkpoint, validation, texts)}
+    if _weights_size(checkpoint.folder / "image.onnx") > LARGEST:
+        return marks
     with TemporaryDirectory() as folder:
         whole, quantized = Path(folder) / "whole.onnx", Path(folder) / "image.onnx"
         _write_whole(checkpoint.folder / "image.onnx", whole)
@@ -59,6 +64,13 @@ def _hit_at_10(checkpoint: Checkpoint, pairs: Pairs, texts: Any) -> float:
             lambda start: tower.encode_pixels(np.asarray(pairs.pixels[start : start + CHUNK])), range(0, count, CHUNK)
         )
         return marks_of(pairs, np.concatenate(list(parts)), texts)["hit@10"]
+
+
+def _weights_size(tower: Path) -> int:
+    import onnx
+
+    graph = onnx.load(str(tower), load_external_data=False).graph
+    return sum(4 * math.prod(weight.dims) for weight in graph.initializer)
 
 
 def _write_whole(tower: Path, path: Path) -> None:
