@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
 import os
@@ -18,10 +19,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from tiny_clip import make_tiny_clip
-from workshop import paint
+from workshop import killed, paint
 
 from engine.checkpoint import BUNDLED, Checkpoint
 from engine.cli import learn, progress
+from engine.cli.main import main
 from engine.errors import UsageError
 from engine.records import point_id
 from engine.store.edge import EdgeStore
@@ -375,6 +377,15 @@ def test_a_value_that_does_not_go_with_what_its_field_had_before_is_named_with_i
     (line,) = [line for line in refused.stderr.splitlines() if line.startswith("engine: ")]
     assert "'price' is integer and cannot become keyword" in line
     assert line.endswith(f"the first at odds is price = 'dear', of {photos / '1.jpg'}")
+
+
+def test_ctrl_c_ends_with_a_word(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["engine", "sample", "drawn"])
+    monkeypatch.setattr("ingest.lookbook.draw.draw_lookbook", killed)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    gc.unfreeze()
+    assert (ended.value.code, capsys.readouterr().err) == (130, "engine: stopped\n")
 
 
 def test_an_ingest_shows_on_a_terminal_how_far_it_is(home: Path) -> None:

@@ -19,8 +19,12 @@ class ReaderGone(Exception):
     """Whatever read our stdout, `head` say, has what it wanted."""
 
 
+class Stopped(Exception):
+    """Somebody pressed Ctrl-C."""
+
+
 class Commands(TyperGroup):
-    """The commands; a closed pipe is taken from Typer, which would end with exit code 1."""
+    """The commands. Typer gets no closed pipe, for which it has exit code 1, and no Ctrl-C, which it hushes up."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
         """Run the command that was asked for."""
@@ -28,6 +32,8 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise ReaderGone from None
+        except KeyboardInterrupt:
+            raise Stopped from None
 
 
 app = typer.Typer(
@@ -92,7 +98,7 @@ def main() -> None:
     except EngineError as error:
         print(f"engine: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except (Stopped, KeyboardInterrupt):
         print("engine: stopped", file=sys.stderr)
         sys.exit(130)
     except (ReaderGone, BrokenPipeError):
