@@ -9,9 +9,7 @@ where a lesson has them (`train.words`).
 
 from __future__ import annotations
 
-import math
 import random
-import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -33,9 +31,9 @@ from train.lesson import SAYS_NOTHING, goals_of, known_texts, make_lesson
 from train.loss import UNKNOWN, Alike, Known, cross_entropy
 from train.mix import best_mixture, copy_of
 from train.pairs import Pairs, gather_pairs
-from train.pupil import THAWED, begun_with, check_pupil, course_of, go_on, keep_taught, prepare
+from train.pupil import THAWED, begun_with, check_pupil, course_of, keep_taught, prepare
 from train.recipe import DataRecipe
-from train.resume import STATE, save
+from train.resume import STATE, go_on, save
 from train.run import Progress
 from train.synonyms import Synonyms
 from train.teacher import taught_images
@@ -115,16 +113,16 @@ def teach_captions(
     learning = Learning(course, towers, captions, every, goals_of(lesson, embed))
     begun = begun_with(base, pairs, synonyms, seed, epochs, "captions")
     if resume:
-        go_on(course, out, begun, device)
-    report(learning.told(math.nan, 0.0, examine()))
+        go_on(course.restore, out, begun, device)
+    report(course.examined(examine()))
     while course.epoch < epochs:
         for progress in learning.one_epoch(threads):
             report(progress)
         save(course.state() | begun, out / STATE)
-        report(learning.told(math.nan, 0.0, examine()))
+        report(course.examined(examine()))
     alpha = best_mixture(towers.model, before, lambda: examine()[JUDGE])
     marks = examine() | {"alpha": alpha}
-    report(learning.told(math.nan, 0.0, marks))
+    report(course.examined(marks))
     taught = {"phrases": len(synonyms.meanings), "captions": len(captions)}
     return keep_taught(towers, base, sources, out, taught, validation=marks)
 
@@ -182,12 +180,9 @@ class Learning:
 
     def one_epoch(self, threads: int | None) -> Iterator[Progress]:
         """Learn a caption of every item once."""
-        started = time.perf_counter()
         for rows, rng in self._course.one_epoch(threads):
             loss, stayed = self._losses(rows, rng)
-            self._course.learn(loss + STAY * stayed)
-            yield self.told(float(loss.detach()), len(rows) / (time.perf_counter() - started))
-            started = time.perf_counter()
+            yield self._course.learn(loss, STAY * stayed)
 
     def _losses(self, rows: Numbers, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Return that of captions of the items ``rows``, and 1 - cosine of some of what is to stay."""
@@ -197,9 +192,3 @@ class Learning:
         goals = self._goals[torch.from_numpy(kept).to(self._goals.device)]
         stayed = (towers.text_rows(kept, self._texts) * goals).sum(dim=1).mean()
         return self._captions.loss(embedded, rows, scale), 1 - stayed
-
-    def told(self, loss: float, rate: float, marks: dict[str, float] | None = None) -> Progress:
-        """Return what a run says after a step, of so many captions a second, or when it has been examined."""
-        course = self._course
-        done = course.step / course.batches
-        return Progress(done, course.step, course.steps, loss, course.temperature, rate, marks)

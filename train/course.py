@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 
 from engine.errors import UsageError
 from train.cores import Cores
+from train.run import Progress
 from train.schedule import descend, parameter_groups, set_learning_rates
 
 WARMUP = 0.05
@@ -40,16 +43,12 @@ class Course:
         self._model, self._rows, self._peak, self._seed = model, rows, peak, seed
         self._optimizer = torch.optim.AdamW(parameter_groups(learning, weight_decay, 1.0), betas=(0.9, 0.98))
         self.batches, self.epochs, self.epoch, self.step = max(1, rows // batch), epochs, 0, 0
+        self._size, self._started = 0, 0.0
 
     @property
     def steps(self) -> int:
         """The number of steps of the whole course."""
         return self.epochs * self.batches
-
-    @property
-    def temperature(self) -> float:
-        """The temperature of the model, which does not learn here."""
-        return float(torch.exp(-self._model.logit_scale.detach()))
 
     def one_epoch(self, threads: int | None) -> Iterator[tuple[npt.NDArray[np.int64], np.random.Generator]]:
         """Yield each batch of rows in order, and chance for it; all of it depends on seed and epoch only.
@@ -59,16 +58,30 @@ class Course:
         rng, cores = np.random.default_rng([self._seed, self.epoch]), Cores()
         torch.manual_seed(int(rng.integers(2**31)))
         for rows in np.array_split(rng.permutation(self._rows), self.batches):
+            self._size, self._started = len(rows), time.perf_counter()
             torch.set_num_threads(threads or cores.idle())
             self._model.train()
             yield np.sort(rows), rng
         self.epoch += 1
 
-    def learn(self, loss: Tensor) -> None:
-        """Take a step down the gradient of ``loss``."""
+    def learn(self, loss: Tensor, beside: Tensor | float = 0.0) -> Progress:
+        """Take a step down the gradient of the batch's ``loss`` and what is ``beside`` it; return what is to be said.
+
+        That is of ``loss`` alone.
+        """
         set_learning_rates(self._optimizer, self.step, self.steps, self._peak, WARMUP)
-        descend(self._optimizer, loss)
+        descend(self._optimizer, loss + beside)
         self.step += 1
+        rate = self._size / (time.perf_counter() - self._started)
+        return self._told(float(loss.detach()), rate)
+
+    def examined(self, marks: dict[str, float]) -> Progress:
+        """Return what is to be said when it has been examined."""
+        return self._told(math.nan, 0.0, marks)
+
+    def _told(self, loss: float, rate: float, marks: dict[str, float] | None = None) -> Progress:
+        temperature = float(torch.exp(-self._model.logit_scale.detach()))
+        return Progress(self.step / self.batches, self.step, self.steps, loss, temperature, rate, marks)
 
     def state(self) -> dict[str, Any]:
         """Return, between two epochs, what `restore` needs to go on as if nothing had happened."""

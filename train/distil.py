@@ -9,9 +9,7 @@ learns to read as they do, and on the way what shoppers call things (`train.word
 from __future__ import annotations
 
 import dataclasses
-import math
 import random
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +35,7 @@ from train.pairs import Pairs, gather_pairs, learnt_pairs
 from train.pupil import course_of, export_pupil, prepare
 from train.quantize import quantize_image_tower
 from train.recipe import DataRecipe
-from train.resume import STATE, check_begun, check_folder, load, save
+from train.resume import STATE, check_folder, go_on, save
 from train.rows import Rows
 from train.run import Progress
 from train.synonyms import Synonyms
@@ -98,9 +96,7 @@ def distil(
         "another --epochs": epochs,
     }
     if resume:
-        state = load(out / STATE, device)
-        check_begun(state, begun)
-        lessons.restore(state)
+        go_on(lessons.restore, out, begun, device)
     judge = _Judge(joined, pupil, validation)
     report(lessons.examined(judge.photographs()))
     while lessons.course.epoch < epochs:
@@ -161,12 +157,8 @@ class _Looking:
 
     def one_epoch(self, threads: int | None) -> Iterator[Progress]:
         """Look at every photograph once."""
-        started = time.perf_counter()
         for rows, rng in self.course.one_epoch(threads):
-            loss = self._loss(rows, rng)
-            self.course.learn(loss)
-            yield self._told(float(loss.detach()), len(rows) / (time.perf_counter() - started))
-            started = time.perf_counter()
+            yield self.course.learn(self._loss(rows, rng))
 
     def _loss(self, rows: Any, rng: np.random.Generator) -> Tensor:
         pictures = mixed(augment(self._pixels[rows], draw_variation(len(rows), rng, self._data)), rng)
@@ -175,12 +167,7 @@ class _Looking:
 
     def examined(self, marks: dict[str, float]) -> Progress:
         """Return what a run says when it has been examined."""
-        return self._told(math.nan, 0.0, marks)
-
-    def _told(self, loss: float, rate: float, marks: dict[str, float] | None = None) -> Progress:
-        course, part = self.course, "photographs" if marks else ""
-        done = course.step / course.batches
-        return Progress(done, course.step, course.steps, loss, course.temperature, rate, marks, part=part)
+        return dataclasses.replace(self.course.examined(marks), part="photographs")
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` needs to go on as if nothing had happened."""

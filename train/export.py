@@ -64,7 +64,7 @@ def export_checkpoint(
 
 def note(folder: Path, facts: dict[str, Any]) -> None:
     """Add facts about the training to the checkpoint's `training.json`."""
-    _write_json(folder / NOTES, Checkpoint(folder).notes | facts)
+    write_json(folder / NOTES, Checkpoint(folder).notes | facts)
 
 
 def _write_weights(model: Any, folder: Path) -> None:
@@ -88,7 +88,7 @@ def _write_reranking(reranking: Reranking, folder: Path) -> None:
     save_file({name: value.half() for name, value in heads.state_dict().items()}, folder / HEAD_WEIGHTS)
     (folder / HEAD_WEIGHTS).chmod(0o644)
     facts = {"dimension": heads.dimension, "text_layer": heads.text_layer}
-    _write_json(folder / HEAD_FACTS, facts | {"weights": dict(reranking.weights), "best": reranking.best})
+    write_json(folder / HEAD_FACTS, facts | {"weights": dict(reranking.weights), "best": reranking.best})
     if reranking.cross is not None:
         export_cross_encoder(reranking.cross, folder)
 
@@ -112,8 +112,8 @@ def _write_processor(preprocessing: Preprocessing, folder: Path, base: Checkpoin
         "image_mean": list(preprocessing.mean),
         "image_std": list(preprocessing.std),
     }
-    _write_json(folder / "preprocessor_config.json", entries)
-    _write_json(
+    write_json(folder / "preprocessor_config.json", entries)
+    write_json(
         folder / "processor_config.json",
         {"processor_class": "VisionTextDualEncoderProcessor"} | {"image_processor": entries},
     )
@@ -134,13 +134,14 @@ def _write_sentence_transformers(folder: Path) -> None:
         "modality_config": towers,
         "module_output_name": "sentence_embedding",
     }
-    _write_json(folder / "modules.json", chain)
-    _write_json(folder / "sentence_bert_config.json", entries)
-    _write_json(folder / "config_sentence_transformers.json", {"similarity_fn_name": "cosine"})
+    write_json(folder / "modules.json", chain)
+    write_json(folder / "sentence_bert_config.json", entries)
+    write_json(folder / "config_sentence_transformers.json", {"similarity_fn_name": "cosine"})
     (folder / "1_Normalize").mkdir(exist_ok=True)
     names = {"module_input_name": "sentence_embedding", "module_output_name": "sentence_embedding"}
-    _write_json(folder / "1_Normalize" / "config.json", names)
+    write_json(folder / "1_Normalize" / "config.json", names)
 
 
-def _write_json(path: Path, entries: Any) -> None:
+def write_json(path: Path, entries: Any) -> None:
+    """Write a file of a checkpoint."""
     path.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")

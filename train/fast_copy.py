@@ -7,10 +7,8 @@ fingerprint of its own, and collections of its own.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,10 +26,11 @@ from eval.split import PARTS, split, split_of
 from ingest.sources.source import Source
 from train.card import CARD
 from train.cores import Cores
-from train.export import export_checkpoint, note
+from train.export import export_checkpoint, note, write_json
 from train.origins import Origins
 from train.pairs import Pairs, build_pairs
 from train.quantize import CALIBRATION, arithmetic, quantize_image_tower
+from train.teacher import on_all_cores
 from train.towers import towers_of
 
 EXAMINED = 2000
@@ -105,12 +104,13 @@ def fast_copy(
         export_checkpoint(towers.model, towers.tokenizer, base.preprocessing, base.notes, part, base)
         begin("trying 8-bit integers")
         found = quantize_image_tower(Checkpoint(part), calibrating, examined, texts)
-        _sign(part, base, arithmetic(found))
+        computes_in = arithmetic(found)
+        _sign(part, base, computes_in)
         pixels = np.asarray(examined.pixels[:TIMED])
         rows, before = _embed(encoder, pixels)
         ours, after = _embed(load_encoder(Checkpoint(part), "cpu"), pixels)
         cosine = float((ours * rows).sum(axis=1).mean())
-        copied = Copied(folder, found, arithmetic(found), len(examined), cosine, before, after)
+        copied = Copied(folder, found, computes_in, len(examined), cosine, before, after)
         note(part, {"copied": {"from": base.fingerprint, "hit@10": found, "cosine": cosine}})
         _write_card(base, copied, part)
     return copied
@@ -148,21 +148,17 @@ def _two_parts(
 
 def _sign(folder: Path, base: Checkpoint, computes_in: str) -> None:
     """Let the copy have a fingerprint of its own, though its weights may be those of ``base``."""
-    path = folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
     copied = {"copy_of": base.fingerprint, "image_tower": computes_in}
-    path.write_text(json.dumps(config | copied, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "config.json", Checkpoint(folder).config | copied)
 
 
 def _embed(encoder: Encoder, pixels: npt.NDArray[np.uint8]) -> tuple[Vector, float]:
     """Return unit rows, and how many photographs/s that were, on all cores as an ingest takes them."""
     torch.set_num_threads(1)
-    parts = np.array_split(pixels, -(-len(pixels) // CHUNK))
-    encoder.encode_pixels(parts[0])  # what is loaded at the first call
-    with ThreadPoolExecutor() as pool:
-        started = time.perf_counter()
-        rows = list(pool.map(encoder.encode_pixels, parts))
-        return np.concatenate(rows), len(pixels) / (time.perf_counter() - started)
+    encoder.encode_pixels(pixels[:CHUNK])  # what is loaded at the first call
+    started = time.perf_counter()
+    rows = on_all_cores(encoder.encode_pixels, pixels, CHUNK)
+    return rows, len(pixels) / (time.perf_counter() - started)
 
 
 def _write_card(base: Checkpoint, copied: Copied, folder: Path) -> None:

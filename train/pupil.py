@@ -15,7 +15,7 @@ from train.course import Course
 from train.export import export_checkpoint
 from train.pairs import Pairs
 from train.recipe import OptimizerRecipe
-from train.resume import STATE, check_begun, check_folder, load
+from train.resume import check_folder
 from train.synonyms import Synonyms
 from train.towers import Towers
 
@@ -59,13 +59,6 @@ def begun_with(
         "another --epochs": epochs,
         "another lesson": taught,
     }
-
-
-def go_on(course: Course, out: Path, begun: Mapping[str, Any], device: str) -> None:
-    """Let a course begin where the run in ``out`` was killed."""
-    state = load(out / STATE, device)
-    check_begun(state, begun)
-    course.restore(state)
 
 
 def keep_taught(

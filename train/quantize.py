@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +19,7 @@ from engine.checkpoint import Checkpoint
 from engine.replacing import replacing
 from engine.towers import CHUNK, ImageTower
 from train.pairs import Pairs
+from train.teacher import on_all_cores
 from train.validation import marks_of
 
 MAX_LOSS = 0.003
@@ -58,12 +58,8 @@ def arithmetic(marks: Mapping[str, float]) -> str:
 
 
 def _hit_at_10(checkpoint: Checkpoint, pairs: Pairs, texts: Any) -> float:
-    tower, count = ImageTower(checkpoint), len(pairs)
-    with ThreadPoolExecutor() as pool:  # a call takes one core
-        parts = pool.map(
-            lambda start: tower.encode_pixels(np.asarray(pairs.pixels[start : start + CHUNK])), range(0, count, CHUNK)
-        )
-        return marks_of(pairs, np.concatenate(list(parts)), texts)["hit@10"]
+    images = on_all_cores(ImageTower(checkpoint).encode_pixels, pairs.pixels, CHUNK)
+    return marks_of(pairs, images, texts)["hit@10"]
 
 
 def _weights_size(tower: Path) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,16 +60,21 @@ def load(path: Path, device: str) -> dict[str, Any]:
     return state
 
 
-def check_begun(state: Mapping[str, Any], begun: Mapping[str, Any]) -> None:
-    """Refuse a state of a run that was begun otherwise, though all its shapes may be alike.
+def go_on(restore: Callable[[dict[str, Any]], None], out: Path, begun: Mapping[str, Any], device: str) -> None:
+    """Let a run ``restore`` the state in ``out``, unless it was begun otherwise, though all its shapes may be alike.
 
     ``begun``: what a state must hold, by what is said of the run if it holds another value.
+
+    Raises:
+        UsageError: it was, or the file is damaged.
     """
+    state = load(out / STATE, device)
     for what, value in begun.items():
         if state.get(what) != value:
             raise UsageError(
                 f"last.pt belongs to {what}, or to an earlier version: resume with what it was started with"
             )
+    restore(state)
 
 
 def cut_log(log: Path, step: int) -> None:

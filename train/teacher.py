@@ -8,10 +8,12 @@ arXiv:1412.6550).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -22,7 +24,18 @@ from engine.records import Vector
 from train.kept import kept_array
 from train.pairs import Pairs, pixel_digest
 
+Pixels = npt.NDArray[np.uint8]
 CHUNK = 256
+
+
+def on_all_cores(encode: Callable[[Pixels], Vector], pixels: Pixels, chunk: int) -> Vector:
+    """Return what ``encode``, which takes one core a call, makes of uint8 pixels (n, height, width, 3), in chunks."""
+
+    def part(start: int) -> Vector:
+        return encode(np.asarray(pixels[start : start + chunk]))
+
+    with ThreadPoolExecutor() as pool:
+        return np.concatenate(list(pool.map(part, range(0, len(pixels), chunk))))
 
 
 def taught_images(teacher: Checkpoint | None, pairs: Pairs, preprocessing: Preprocessing, cache: Path) -> Tensor:
@@ -43,9 +56,7 @@ def taught_images(teacher: Checkpoint | None, pairs: Pairs, preprocessing: Prepr
     def compute() -> Vector:
         threads = torch.get_num_threads()
         encoder = load_encoder(teacher, "cpu")  # which leaves torch one thread, for each call a core
-        chunks = [np.asarray(pairs.pixels[start : start + CHUNK]) for start in range(0, len(pairs), CHUNK)]
-        with ThreadPoolExecutor() as pool:
-            rows = np.concatenate(list(pool.map(encoder.encode_pixels, chunks)))
+        rows = on_all_cores(encoder.encode_pixels, pairs.pixels, CHUNK)
         torch.set_num_threads(threads)
         return rows
 

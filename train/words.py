@@ -29,8 +29,8 @@ from train.course import Course
 from train.lesson import SAYS_NOTHING, goals_of, known_texts, make_lesson
 from train.model import without_chance
 from train.pairs import learnt_pairs
-from train.pupil import THAWED, begun_with, check_pupil, course_of, go_on, keep_taught, prepare
-from train.resume import STATE, save
+from train.pupil import THAWED, begun_with, check_pupil, course_of, keep_taught, prepare
+from train.resume import STATE, go_on, save
 from train.synonyms import Synonyms
 from train.teacher import taught_images
 from train.towers import Towers, towers_of
@@ -124,7 +124,7 @@ def teach_words(
         f"attributes {sorted(attributes.items())}" if attributes is not None else "words",
     )
     if resume:
-        go_on(course, out, begun, device)
+        go_on(course.restore, out, begun, device)
     while course.epoch < epochs:
         learn_lesson(course, towers, lesson.said, goals, threads)
         save(course.state() | begun, out / STATE)
