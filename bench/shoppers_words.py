@@ -1,9 +1,11 @@
-"""Words that shoppers use and titles do not: what share of the first 10 photographs are of the right article type.
+"""Words that shoppers use and titles do not: what share of the first 10 photographs is what was meant.
 
     python bench/shoppers_words.py CATALOGUE [--model CHECKPOINT]
 
-The queries of words.txt, asked of the whole catalogue. Those that the shipped synonyms teach, and those that contain
-such a phrase, are counted apart from the others: only these tell what a checkpoint knows by itself.
+Three lists, asked of the whole catalogue: words.txt and unseen_words.txt want an article type, unseen_colours.txt a
+colour. The unseen ones were written by somebody who did not know the shipped synonyms, nor they them. Queries that the
+synonyms teach, and those that contain such a phrase, are counted apart from the others: only these tell what a
+checkpoint knows by itself.
 """
 
 from __future__ import annotations
@@ -23,7 +25,10 @@ from ingest.sources.detect import open_source
 from train.synonyms import Synonyms, load_synonyms, stems
 
 FIRST = 10
-WORDS = Path(__file__).with_name("words.txt")
+WORDS, UNSEEN_WORDS, UNSEEN_COLOURS = (
+    Path(__file__).with_name(f"{name}.txt") for name in ("words", "unseen_words", "unseen_colours")
+)
+LISTS = {WORDS: "article_type", UNSEEN_WORDS: "article_type", UNSEEN_COLOURS: "colour"}
 
 
 def main() -> None:
@@ -35,23 +40,29 @@ def main() -> None:
     source, encoder = open_source(options.folder), load_encoder(find_checkpoint(options.model), "cpu")
     items = [item for item in source.items() if isinstance(item, Item)]
     vectors, _ = embed_photographs(encoder, source, items)
-    types = np.array([str(item.payload.get("article_type", "")) for item in items])
-    asked = questions(WORDS)
-    found = exact_search(encoder.encode_texts(list(asked)), vectors, top=FIRST)
-    marks = np.array([np.isin(types[top], right).mean() for top, right in zip(found.top, asked.values(), strict=True)])
-    for word, mark, top in sorted(zip(asked, marks, found.top, strict=True), key=lambda row: float(row[1])):
-        print(f"{mark:.1f}  {word}: {', '.join(dict.fromkeys(types[top]))}")
     synonyms = load_synonyms("shipped")
-    kinds = np.array([kind_of(query, synonyms) for query in asked])
-    for kind in ("taught", "partly taught", "not taught"):
-        part = marks[kinds == kind]
-        if len(part):
-            low, high = bootstrap_interval(part)
-            print(f"{len(part)} queries {kind}: {part.mean():.3f} (95 % {low:.3f} to {high:.3f})")
+    for path, field in LISTS.items():
+        values, asked = np.array([str(item.payload.get(field, "")) for item in items]), questions(path)
+        found = exact_search(encoder.encode_texts(list(asked)), vectors, top=FIRST)
+        right = zip(found.top, asked.values(), strict=True)
+        marks = np.array([np.isin(values[top], answers).mean() for top, answers in right])
+        for word, mark, top in sorted(zip(asked, marks, found.top, strict=True), key=lambda row: float(row[1])):
+            print(f"{mark:.1f}  {word}: {', '.join(dict.fromkeys(values[top]))}")
+        kinds = np.array([kind_of(query, synonyms) for query in asked])
+        for kind in ("taught", "partly taught", "not taught"):
+            report(path, kind, marks[kinds == kind])
+        report(path, "in all", marks)
+
+
+def report(path: Path, kind: str, marks: np.ndarray) -> None:
+    """Say how many queries of a kind there are, and what share of their answers is right."""
+    if len(marks):
+        low, high = bootstrap_interval(marks)
+        print(f"{path.name}: {len(marks)} queries {kind}: {marks.mean():.3f} (95 % {low:.3f} to {high:.3f})")
 
 
 def questions(path: Path) -> dict[str, list[str]]:
-    """Return each query of a file with the article types that answer it."""
+    """Return each query of a file with the values that answer it."""
     lines = (line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#"))
     pairs = (line.split("=") for line in lines)
     return {query.strip(): [one.strip() for one in right.split("|")] for query, right in pairs}

@@ -81,12 +81,14 @@ def test_shoppers_words_are_counted_apart_by_whether_the_shipped_synonyms_teach_
     (tmp_path / "images").mkdir()
     for number in range(12):
         Image.new("RGB", (60, 80), (20 * number, 90, 90)).save(tmp_path / "images" / f"{number}.jpg")
-    lines = "\n".join(f"{number}.jpg,title {number},Sweaters" for number in range(12))
-    (tmp_path / "table.csv").write_text(f"image,title,article_type\n{lines}\n", encoding="utf-8")
+    lines = "\n".join(f"{number}.jpg,title {number},Sweaters,Red" for number in range(12))
+    (tmp_path / "table.csv").write_text(f"image,title,article_type,colour\n{lines}\n", encoding="utf-8")
     done = run("shoppers_words.py", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "1.0  jumper: Sweaters" in done.stdout
-    assert all(f"queries {kind}: " in done.stdout for kind in ("taught", "partly taught", "not taught"))
+    kinds = ("taught", "partly taught", "not taught", "in all")
+    assert all(f"queries {kind}: " in done.stdout for kind in kinds)
+    assert all(f"unseen_{what}.txt: " in done.stdout for what in ("words", "colours"))
 
 
 def test_generated_requests_find_no_answer_that_the_api_does_not_describe() -> None:
