@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,7 +78,7 @@ def test_a_benchmark_that_breaks_is_a_failed_row_with_its_last_words(tmp_path: P
     assert "could not be measured" in (tmp_path / "b.md").read_text(encoding="utf-8")
 
 
-def test_shoppers_words_are_counted_apart_by_whether_the_shipped_synonyms_teach_them(tmp_path: Path) -> None:
+def test_shoppers_words_are_counted_by_whether_synonyms_teach_them_and_unseen_ones_not_told(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     for number in range(12):
         Image.new("RGB", (60, 80), (20 * number, 90, 90)).save(tmp_path / "images" / f"{number}.jpg")
@@ -89,6 +90,8 @@ def test_shoppers_words_are_counted_apart_by_whether_the_shipped_synonyms_teach_
     kinds = ("taught", "partly taught", "not taught", "in all")
     assert all(f"queries {kind}: " in done.stdout for kind in kinds)
     assert all(f"unseen_{what}.txt: " in done.stdout for what in ("words", "colours"))
+    told = len(re.findall(r"^\d\.\d  ", done.stdout, re.M))
+    assert f"\nwords.txt: {told} queries in all: " in done.stdout
 
 
 def test_generated_requests_find_no_answer_that_the_api_does_not_describe() -> None:
