@@ -65,10 +65,19 @@ def report(path: Path, kind: str, marks: np.ndarray) -> None:
 
 
 def questions(path: Path) -> dict[str, list[str]]:
-    """Return each query of a file with the values that answer it."""
-    lines = (line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#"))
-    pairs = (line.split("=") for line in lines)
-    return {query.strip(): [one.strip() for one in right.split("|")] for query, right in pairs}
+    """Return each query of a file with the values that answer it.
+
+    Raises:
+        ValueError: a query stands there twice.
+    """
+    asked: dict[str, list[str]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            query, right = (part.strip() for part in line.split("="))
+            if query in asked:
+                raise ValueError(f"{path.name} asks {query!r} twice")
+            asked[query] = [one.strip() for one in right.split("|")]
+    return asked
 
 
 def kind_of(query: str, synonyms: Synonyms) -> str:
