@@ -11,6 +11,7 @@ apart from the others: only these tell what a checkpoint knows by itself.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +23,12 @@ from engine.records import Item
 from eval.bounds import bootstrap_interval
 from eval.exact import exact_search
 from ingest.sources.detect import open_source
-from train.synonyms import Synonyms, load_synonyms, stems
+from train.synonyms import Synonyms, load_synonyms, phrases_in, stems
 
 FIRST = 10
-WORDS, UNSEEN_WORDS, UNSEEN_COLOURS = (
-    Path(__file__).with_name(f"{name}.txt") for name in ("words", "unseen_words", "unseen_colours")
-)
-LISTS = {WORDS: "article_type", UNSEEN_WORDS: "article_type", UNSEEN_COLOURS: "colour"}
-TOLD = [WORDS]
-"""Lists whose queries are told one by one."""
+TOLD = "words.txt"
+"""The list whose queries are told one by one."""
+LISTS = {TOLD: "article_type", "unseen_words.txt": "article_type", "unseen_colours.txt": "colour"}
 
 
 def main() -> None:
@@ -43,25 +41,26 @@ def main() -> None:
     items = [item for item in source.items() if isinstance(item, Item)]
     vectors, _ = embed_photographs(encoder, source, items)
     synonyms = load_synonyms("shipped")
-    for path, field in LISTS.items():
-        values, asked = np.array([str(item.payload.get(field, "")) for item in items]), questions(path)
+    for name, field in LISTS.items():
+        values = np.array([str(item.payload.get(field, "")) for item in items])
+        asked = questions(Path(__file__).with_name(name))
         found = exact_search(encoder.encode_texts(list(asked)), vectors, top=FIRST)
         right = zip(found.top, asked.values(), strict=True)
         marks = np.array([np.isin(values[top], answers).mean() for top, answers in right])
-        if path in TOLD:
+        if name == TOLD:
             for word, mark, top in sorted(zip(asked, marks, found.top, strict=True), key=lambda row: float(row[1])):
                 print(f"{mark:.1f}  {word}: {', '.join(dict.fromkeys(values[top]))}")
-        kinds = np.array([kind_of(query, synonyms) for query in asked])
+        kinds = np.array(kinds_of(asked, synonyms))
         for kind in ("taught", "partly taught", "not taught"):
-            report(path, kind, marks[kinds == kind])
-        report(path, "in all", marks)
+            report(name, kind, marks[kinds == kind])
+        report(name, "in all", marks)
 
 
-def report(path: Path, kind: str, marks: np.ndarray) -> None:
+def report(name: str, kind: str, marks: np.ndarray) -> None:
     """Say how many queries of a kind there are, and what share of their answers is right."""
     if len(marks):
         low, high = bootstrap_interval(marks)
-        print(f"{path.name}: {len(marks)} queries {kind}: {marks.mean():.3f} (95 % {low:.3f} to {high:.3f})")
+        print(f"{name}: {len(marks)} queries {kind}: {marks.mean():.3f} (95 % {low:.3f} to {high:.3f})")
 
 
 def questions(path: Path) -> dict[str, list[str]]:
@@ -80,21 +79,24 @@ def questions(path: Path) -> dict[str, list[str]]:
     return asked
 
 
-def kind_of(query: str, synonyms: Synonyms) -> str:
-    """Say whether a query is one of the phrases that ``synonyms`` teach, contains one, or neither.
+def kinds_of(queries: Iterable[str], synonyms: Synonyms) -> list[str]:
+    """Say of each query whether it is one of the phrases that ``synonyms`` teach, contains one, or neither.
 
     Case, plurals, spaces and hyphens do not matter.
     """
-    phrases = {stems(phrase.replace("-", " ")) for phrase in synonyms.meanings}
-    if _joined(stems(query)) in set(map(_joined, phrases)):
-        return "taught"
-    words = stems(query.replace("-", " "))
-    spans = {words[start:stop] for start in range(len(words)) for stop in range(start + 1, len(words) + 1)}
-    return "partly taught" if spans & phrases else "not taught"
+    phrases = {_words(phrase) for phrase in synonyms.meanings}
+    written_together = set(map("".join, phrases))
+
+    def kind(words: tuple[str, ...]) -> str:
+        if "".join(words) in written_together:
+            return "taught"
+        return "partly taught" if any(phrases_in(words, phrases, len(words))) else "not taught"
+
+    return [kind(_words(query)) for query in queries]
 
 
-def _joined(words: tuple[str, ...]) -> str:
-    return "".join(words).replace("-", "")
+def _words(text: str) -> tuple[str, ...]:
+    return stems(text.replace("-", " "))
 
 
 if __name__ == "__main__":
