@@ -89,7 +89,7 @@ def test_a_long_caption_is_said_whole_and_in_parts_and_what_has_none_by_its_attr
 
 def test_what_captions_say_is_no_part_of_what_is_to_stay() -> None:
     pairs = shop("old trousers", "red hat")
-    lesson = make_lesson(WORDS, known_texts(pairs, random.Random(0), ["blue shirt"]), random.Random(0), 9)
+    lesson = make_lesson(WORDS, known_texts(pairs, random.Random(0), ["blue shirt"]), [], random.Random(0), 9)
     left = lesson.without({"old trousers", "red hat"})
     assert {"old trousers", "red hat"} <= set(lesson.said)
     assert set(lesson.said) - set(left.said) == {"old trousers", "red hat"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from engine.records import Item, Vector
 from eval.split import PARTS, split, split_of
 from ingest.sources.detect import open_source
 from ingest.sources.source import Source
-from train.lesson import CONTEXTS, Lesson, known_texts, make_lesson
+from train.lesson import ALONE, CONTEXTS, Lesson, known_texts, make_lesson
 from train.pairs import learnt_pairs
 from train.recipe import RECIPES, load_recipe
 from train.synonyms import Synonyms, load_synonyms
@@ -103,25 +103,37 @@ def test_the_shipped_synonyms_and_every_shipped_recipe_can_be_read() -> None:
 
 def test_a_lesson_shows_a_phrase_alone_and_in_some_texts_and_other_texts_to_be_kept() -> None:
     texts = [f"red sweater {number}" for number in range(CONTEXTS + 9)] + [f"blue shirt {n}" for n in range(200)]
-    lesson = make_lesson(Synonyms(["jumper => sweater"]), texts, random.Random(1))
+    lesson = make_lesson(Synonyms(["jumper => sweater"]), texts, ["shirt"], random.Random(1))
     pairs = dict(zip(lesson.said, lesson.meant, strict=True))
     assert pairs["jumper"] == ("sweater",)
     assert pairs["jumper women"] == ("sweater women",)
-    assert pairs["sweater"] == ("sweater",)
     assert pairs["red jumper 5"] == ("red sweater 5",)
     assert sum(said.startswith("red jumper") for said in lesson.said) == CONTEXTS
     assert sum(meant == (said,) for said, meant in pairs.items()) >= len(pairs) / 2
+
+
+def test_what_phrases_mean_and_names_stay_in_every_way_in_which_phrases_are_taught() -> None:
+    lesson = make_lesson(
+        Synonyms(["cross necklace => pendant", "briefs => trunk"]), [], ["necklace", "briefs"], random.Random(1)
+    )
+    pairs = dict(zip(lesson.said, lesson.meant, strict=True))
+    for name in ("necklace", "pendant", "trunk"):
+        assert all(pairs[alone.format(name)] == (alone.format(name),) for alone in ALONE)
+    assert pairs["black briefs"] == ("black trunk",)  # what a user's file teaches goes before the shop's own name
 
 
 @pytest.mark.usefixtures("without_onnx")
 def test_however_little_is_taught_many_other_texts_are_kept(
     look_book: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lessons: list[Lesson] = []
+    kept: list[int] = []
 
-    def noted(*arguments: Any) -> Lesson:
-        lessons.append(make_lesson(*arguments))
-        return lessons[-1]
+    def noted(synonyms: Synonyms, texts: Sequence[str], *arguments: Any) -> Lesson:
+        lesson = make_lesson(synonyms, texts, *arguments)
+        kept.append(
+            sum(said in texts and meant == (said,) for said, meant in zip(lesson.said, lesson.meant, strict=True))
+        )
+        return lesson
 
     base, words = find_checkpoint(str(make_tiny_clip(tmp_path / "clip"))), Synonyms(["quux => hat"])
     monkeypatch.setattr("train.words.make_lesson", noted)
@@ -129,18 +141,20 @@ def test_however_little_is_taught_many_other_texts_are_kept(
     for least in (0, 70):
         monkeypatch.setattr("train.words.LEAST_KEPT", least)
         teach_words(base, words, [look_book], tmp_path / f"run-{least}", epochs=1)
-    few, many = (sum(meant == (said,) for said, meant in zip(one.said, one.meant, strict=True)) for one in lessons)
+    few, many = kept
     assert few < 70 <= many
 
 
 def test_texts_that_say_the_same_in_two_ways_meet_instead_of_changing_places() -> None:
-    lesson = make_lesson(Synonyms(["jumper, sweater"]), ["red sweater", "red jumper"], random.Random(1))
+    lesson = make_lesson(Synonyms(["jumper, sweater"]), ["red sweater", "red jumper"], [], random.Random(1))
     meant = dict(zip(lesson.said, lesson.meant, strict=True))
     assert set(meant["red jumper"]) == set(meant["red sweater"]) == {"red jumper", "red sweater"}
 
 
 def test_what_is_said_for_several_texts_means_all_of_them() -> None:
-    lesson = make_lesson(Synonyms(["jumper => sweater, cardigan"]), ["red sweater", "red cardigan"], random.Random(1))
+    lesson = make_lesson(
+        Synonyms(["jumper => sweater, cardigan"]), ["red sweater", "red cardigan"], [], random.Random(1)
+    )
     assert set(dict(zip(lesson.said, lesson.meant, strict=True))["red jumper"]) == {"red sweater", "red cardigan"}
 
 
@@ -191,7 +205,8 @@ def test_a_taught_checkpoint_embeds_a_phrase_where_its_meaning_is_and_photograph
     assert told[-1].kept > 0.9
     height, width = base.preprocessing.height, base.preprocessing.width
     pixels = np.random.default_rng(0).integers(0, 255, (3, height, width, 3), dtype=np.uint8)
-    np.testing.assert_allclose(after.encode_pixels(pixels), before.encode_pixels(pixels), atol=5e-3)  # halves
+    seen = (after.encode_pixels(pixels) * before.encode_pixels(pixels)).sum(axis=1)
+    assert seen.min() > 0.998  # one in bfloat16, where the processor has it, the other in float32
     assert taught.fingerprint != base.fingerprint
     ours, theirs = load_file(folder / "model.safetensors"), load_file(base.folder / "model.safetensors")
     assert all(torch.equal(ours[name], theirs[name].to(ours[name].dtype)) for name in ours if "vision" in name)

@@ -91,7 +91,7 @@ def teach_captions(
     texts, read = known_texts(pairs, rng, asked), validation.first_captions()
     if len(texts) < 2:
         raise SourceError(SAYS_NOTHING)
-    lesson = make_lesson(synonyms, texts, rng, len(texts)).without(set(chain.from_iterable(ways)))
+    lesson = make_lesson(synonyms, texts, pairs.words, rng, len(texts)).without(set(chain.from_iterable(ways)))
     every = list(dict.fromkeys(chain(lesson.said, *lesson.meant, *ways, read)))
     numbers = {text: number for number, text in enumerate(every)}
     begin(f"reading {len(every):,} texts")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ from train.synonyms import Synonyms
 CONTEXTS, KEPT = 24, 5
 """In so many texts of the sources each phrase is shown; and so many texts are to be kept for each of those."""
 ALONE = ("{}", "a {}", "new {}", "{} men", "{} women", "men's {}", "women's {}", "black {}", "blue {}", "{} for kids")
-"""Nearly alone, each phrase is shown so."""
+"""Nearly alone, each phrase is shown so, and each name kept."""
 SAYS_NOTHING = "no photograph of the training part has a caption or attributes: give other --data"
 
 
@@ -46,10 +47,14 @@ def known_texts(pairs: Pairs, rng: random.Random, asked: Sequence[str] = ()) -> 
     return texts
 
 
-def make_lesson(synonyms: Synonyms, texts: Sequence[str], rng: random.Random, least_kept: int = 0) -> Lesson:
+def make_lesson(
+    synonyms: Synonyms, texts: Sequence[str], names: Iterable[str], rng: random.Random, least_kept: int = 0
+) -> Lesson:
     """Write down what is to be learnt: every phrase, alone and in some of ``texts``; and what is to be kept.
 
-    ``least_kept``: so many texts are kept, if there are as many, however few phrases there are.
+    ``names``: what the sources themselves call things. These and what phrases mean are kept in the same ways as
+    phrases are taught, which would take them along otherwise: cross necklace takes necklace. ``least_kept``: so many
+    texts are kept, if there are as many, however few phrases there are.
     """
     shown: defaultdict[str, list[str]] = defaultdict(list)
     contexts: Counter[str] = Counter()
@@ -61,11 +66,15 @@ def make_lesson(synonyms: Synonyms, texts: Sequence[str], rng: random.Random, le
                 if not shown[other] and other in there and phrase in synonyms.meanings[phrase]:
                     shown[other].append(other)  # the two meet half-way, and do not change places
                 shown[other].append(text)
-    pairs = {other: tuple(meant) for other, meant in shown.items()}
-    pairs |= {one: (one,) for meant in synonyms.meanings.values() for one in meant}
-    for phrase, meant in synonyms.meanings.items():  # last: a phrase may be what is meant by another
-        pairs |= {alone.format(phrase): tuple(map(alone.format, meant)) for alone in ALONE}
-    kept = [text for text in texts if text not in pairs][: max(KEPT * len(pairs), least_kept)]
+    within = {other: tuple(meant) for other, meant in shown.items()}
+    alone = {
+        each.format(said): tuple(map(each.format, of)) for said, of in synonyms.meanings.items() for each in ALONE
+    }
+    stay = {
+        each.format(name): (each.format(name),) for name in chain(names, *synonyms.meanings.values()) for each in ALONE
+    }
+    pairs = within | stay | alone  # in this order: a phrase may be a name, too, or what is meant by another
+    kept = [text for text in texts if text not in pairs][: max(KEPT * len(within | alone), least_kept)]
     pairs |= {text: (text,) for text in kept}
     return Lesson(list(pairs), list(pairs.values()))
 
