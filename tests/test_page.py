@@ -375,12 +375,11 @@ def test_the_focus_stays_where_the_keyboard_has_pressed(page: Page) -> None:
     page.press("#chips button")
     page.until(lambda: not page.all("#chips button"))
     assert page.focused() == "chips"
-    page.until(lambda: not page.all("#facets [aria-pressed=true]"))
+    page.until(lambda: page.settled() and not page.all("#facets [aria-pressed=true]"))
     before = page.titles()
     page.press("#hits .hit:nth-child(5) .acts button")
     page.changed(before)
-    first = page.script("return document.querySelector('#hits .open').dataset.key")
-    page.until(lambda: page.focused() == first)
+    page.until(lambda: page.focused() == page.script("return document.querySelector('#hits .open').dataset.key"))
 
 
 def test_the_keyboard_gets_past_the_filters_in_one_step(page: Page) -> None:
