@@ -122,6 +122,17 @@ def test_what_phrases_mean_and_names_stay_in_every_way_in_which_phrases_are_taug
     assert pairs["black briefs"] == ("black trunk",)  # what a user's file teaches goes before the shop's own name
 
 
+def test_a_name_stays_though_a_part_of_it_is_taught_but_not_against_what_is_taught() -> None:
+    synonyms = Synonyms(["pants => trousers", "men => gents", "men's underwear => trunk", "underwear => brief"])
+    texts = ["track trousers", "shirts gents"]
+    lesson = make_lesson(synonyms, texts, ["track pants", "shirts"], random.Random(1))
+    pairs = dict(zip(lesson.said, lesson.meant, strict=True))
+    assert pairs["track pants"] == ("track pants",)
+    assert pairs["shirts men"] == ("shirts gents",)
+    assert pairs["shirts women"] == ("shirts women",)
+    assert pairs["men's underwear"] == ("trunk",)
+
+
 @pytest.mark.usefixtures("without_onnx")
 def test_however_little_is_taught_many_other_texts_are_kept(
     look_book: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from train.pairs import Pairs
-from train.synonyms import Synonyms
+from train.synonyms import Synonyms, phrases_in, stems
 
 CONTEXTS, KEPT = 24, 5
 """In so many texts of the sources each phrase is shown; and so many texts are to be kept for each of those."""
@@ -53,8 +53,9 @@ def make_lesson(
     """Write down what is to be learnt: every phrase, alone and in some of ``texts``; and what is to be kept.
 
     ``names``: what the sources themselves call things. These and what phrases mean are kept in the same ways as
-    phrases are taught, which would take them along otherwise: cross necklace takes necklace. ``least_kept``: so many
-    texts are kept, if there are as many, however few phrases there are.
+    phrases are taught, which would take them along otherwise: cross necklace takes necklace. But they are not kept in
+    a way that says a phrase itself. ``least_kept``: so many texts are kept, if there are as many, however few phrases
+    there are.
     """
     shown: defaultdict[str, list[str]] = defaultdict(list)
     contexts: Counter[str] = Counter()
@@ -67,11 +68,15 @@ def make_lesson(
                     shown[other].append(other)  # the two meet half-way, and do not change places
                 shown[other].append(text)
     within = {other: tuple(meant) for other, meant in shown.items()}
-    alone = {
-        each.format(said): tuple(map(each.format, of)) for said, of in synonyms.meanings.items() for each in ALONE
+    alone = {  # the bare phrase last: men's underwear is what it means itself, not men's and underwear
+        each.format(said): tuple(map(each.format, of))
+        for each in reversed(ALONE)
+        for said, of in synonyms.meanings.items()
     }
+    taught = {stems(said) for said in synonyms.meanings}
+    ways = [each for each in ALONE if not any(phrases_in(words := stems(each.format("")), taught, len(words)))]
     stay = {
-        each.format(name): (each.format(name),) for name in chain(names, *synonyms.meanings.values()) for each in ALONE
+        each.format(name): (each.format(name),) for name in chain(names, *synonyms.meanings.values()) for each in ways
     }
     pairs = within | stay | alone  # in this order: a phrase may be a name, too, or what is meant by another
     kept = [text for text in texts if text not in pairs][: max(KEPT * len(within | alone), least_kept)]

@@ -94,7 +94,7 @@ def teach_words(
         raise SourceError(SAYS_NOTHING)
     count = min(CHECKED, len(texts) // 2)
     checked, texts = texts[:count], texts[count:]
-    lesson = make_lesson(synonyms, texts, pairs.words, rng, len(texts) if asked else LEAST_KEPT)
+    lesson = make_lesson(synonyms, texts, pairs.words, rng, len(texts) if asked else LEAST_KEPT).without(set(checked))
     every = list(dict.fromkeys(chain(lesson.said, *lesson.meant, checked)))
     numbers = {text: row for row, text in enumerate(every)}
     begin(f"reading {len(every):,} texts")
