@@ -107,6 +107,7 @@ def test_a_lesson_shows_a_phrase_alone_and_in_some_texts_and_other_texts_to_be_k
     pairs = dict(zip(lesson.said, lesson.meant, strict=True))
     assert pairs["jumper"] == ("sweater",)
     assert pairs["jumper women"] == ("sweater women",)
+    assert pairs["sweater"] == ("sweater",)
     assert pairs["red jumper 5"] == ("red sweater 5",)
     assert sum(said.startswith("red jumper") for said in lesson.said) == CONTEXTS
     assert sum(meant == (said,) for said, meant in pairs.items()) >= len(pairs) / 2
@@ -217,7 +218,7 @@ def test_a_taught_checkpoint_embeds_a_phrase_where_its_meaning_is_and_photograph
     height, width = base.preprocessing.height, base.preprocessing.width
     pixels = np.random.default_rng(0).integers(0, 255, (3, height, width, 3), dtype=np.uint8)
     seen = (after.encode_pixels(pixels) * before.encode_pixels(pixels)).sum(axis=1)
-    assert seen.min() > 0.998  # one in bfloat16, where the processor has it, the other in float32
+    assert seen.min() > 0.9995  # one in bfloat16, where the processor has it, the other in float32
     assert taught.fingerprint != base.fingerprint
     ours, theirs = load_file(folder / "model.safetensors"), load_file(base.folder / "model.safetensors")
     assert all(torch.equal(ours[name], theirs[name].to(ours[name].dtype)) for name in ours if "vision" in name)
